@@ -1,0 +1,162 @@
+"""Files: the only place that writes one or trusts one.
+
+A file is written beside its target, synced and renamed, so a reader sees the old content, the new content or nothing.
+Formats do not check themselves (one flipped bit loads silently in safetensors and PyTorch files), so whoever trusts a
+file names its sha256.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as safetensors_load
+from safetensors.torch import save as safetensors_save
+
+from emonet_lightning.errors import DataError, MissingInputError, OutputError
+
+
+@contextmanager
+def write_errors(path: Path | str) -> Iterator[None]:
+    """Turn the operating system's errors on writing `path` into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); check permission and free space"
+        ) from error
+
+
+def make_folder(path: Path | str) -> Path:
+    """Create a folder and its parents; raises OutputError if that is not possible."""
+    path = Path(path)
+    with write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def atomic_write(path: Path | str, content: bytes | str | Callable[[Path], None]) -> str:
+    """Write a file so that it is whole or absent, whatever kills the process.
+
+    Args:
+        path: target; its folder is created.
+        content: bytes, text, or a function that writes a file at the temporary path it is given.
+
+    Returns:
+        Hex sha256 of what was written.
+
+    Raises:
+        OutputError: the operating system refused.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    with write_errors(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
+        try:
+            os.fchmod(handle, 0o666 & ~_umask())
+            if callable(content):
+                os.close(handle)
+                content(temporary)
+            else:
+                with os.fdopen(handle, "wb") as stream:
+                    stream.write(content.encode() if isinstance(content, str) else content)
+            digest = sha256_file(temporary)
+            with open(temporary, "rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return digest
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Hex sha256 of bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path | str) -> str:
+    """Hex sha256 of a file, read in blocks."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fingerprint(content: Any) -> str:
+    """Hex sha256 of JSON-able content in canonical form (sorted keys, no spaces)."""
+    return sha256_bytes(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+
+
+def read_bytes(path: Path | str, sha256: str | None = None) -> bytes:
+    """Read a file whole, and compare its digest where one is given.
+
+    Raises:
+        MissingInputError: no such file.
+        DataError: its content is not what was recorded.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such file")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if sha256 is not None and sha256_bytes(content) != sha256:
+        raise DataError(
+            f"{path}: content changed (sha256 {sha256_bytes(content)[:12]}, recorded {sha256[:12]}); make or fetch it again"
+        )
+    return content
+
+
+def read_json(path: Path | str, sha256: str | None = None) -> Any:
+    """Read JSON; raises DataError with the position of the fault."""
+    try:
+        return json.loads(read_bytes(path, sha256))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from error
+
+
+def write_json(path: Path | str, content: Any) -> str:
+    """Write JSON atomically with stable formatting; returns its sha256. NaN is written as null."""
+    return atomic_write(path, json.dumps(_without_nan(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def save_tensors(path: Path | str, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> str:
+    """Write tensors as safetensors, atomically; returns the file's sha256."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return atomic_write(path, safetensors_save(plain, metadata))
+
+
+def load_tensors(path: Path | str, sha256: str | None = None) -> dict[str, torch.Tensor]:
+    """Read safetensors, comparing the digest where one is given; raises DataError on a damaged file."""
+    content = read_bytes(path, sha256)
+    try:
+        return safetensors_load(content)
+    except Exception as error:  # safetensors raises its own untyped error
+        raise DataError(f"{path}: not a safetensors file ({' '.join(str(error).split())})") from error
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {str(key): _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    if isinstance(content, float) and content != content:
+        return None
+    return content
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
