@@ -113,7 +113,8 @@ def read_bytes(path: Path | str, sha256: str | None = None) -> bytes:
         raise OutputError(f"{path}: cannot be read ({error.strerror or error})") from error
     if sha256 is not None and sha256_bytes(content) != sha256:
         raise DataError(
-            f"{path}: content changed (sha256 {sha256_bytes(content)[:12]}, recorded {sha256[:12]}); make or fetch it again"
+            f"{path}: content changed (sha256 {sha256_bytes(content)[:12]}, recorded {sha256[:12]}); "
+            "make or fetch it again"
         )
     return content
 

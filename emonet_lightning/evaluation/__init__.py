@@ -1,0 +1,1 @@
+"""Agreement with human raters; imports no Lightning."""

@@ -1,0 +1,1 @@
+"""Procedural faces and their labels."""
