@@ -1,9 +1,10 @@
-"""EmotionHeads: one small MLP per dimension, all of them stored stacked and computed in one batched product per layer.
+"""EmotionHeads: one small MLP per dimension, stored stacked and computed in one batched product per layer.
 
-The one trade-off: tensors are head-major ([K, in, out]), so that a head is a contiguous slice (per-head optimiser state,
-best-epoch snapshots, released files) at the price of a transpose when a head is written as an `nn.Linear`.
+The one trade-off: tensors are head-major ([K, in, out]), so that a head is a contiguous slice (per-head optimiser
+state, best-epoch snapshots, released files) at the price of a transpose when a head is written as an `nn.Linear`.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -72,7 +73,7 @@ class EmotionHeads(nn.Module):
             raise UsageError(f"model.dropout: {dropout} must be one rate in [0, 1), or one for each of {self.widths}")
         self.dropout = rates
         sizes = [in_features, *self.widths, 1]
-        linears = [[nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)] for _ in range(num_heads)]
+        linears = [[nn.Linear(a, b) for a, b in itertools.pairwise(sizes)] for _ in range(num_heads)]
         self.layers = nn.ModuleList(
             StackedLinear(
                 torch.stack([head[depth].weight.detach().T for head in linears]).contiguous(),
@@ -81,7 +82,7 @@ class EmotionHeads(nn.Module):
             for depth in range(len(sizes) - 1)
         )
         if num_thresholds:
-            # first bias, then log-spaced gaps: softplus keeps the biases ordered whatever the optimiser does
+            # first bias, then gaps: softplus keeps the biases ordered whatever the optimiser does
             start = torch.tensor([2.0] + [0.0] * (num_thresholds - 1))
             self.thresholds = nn.Parameter(start.repeat(num_heads, 1))
         else:
