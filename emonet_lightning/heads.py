@@ -6,7 +6,7 @@ state, best-epoch snapshots, released files) at the price of a transpose when a 
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -32,6 +32,9 @@ def resolve_widths(widths: str | Sequence[int]) -> tuple[int, ...]:
 
 class StackedLinear(nn.Module):
     """`num_heads` linear layers side by side: weight [K, in, out], bias [K, out]."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         super().__init__()
@@ -89,6 +92,11 @@ class EmotionHeads(nn.Module):
             self.register_parameter("thresholds", None)
 
     @property
+    def stack(self) -> list[StackedLinear]:
+        """The layers, first to last."""
+        return [cast(StackedLinear, layer) for layer in self.layers]
+
+    @property
     def num_parameters_per_head(self) -> int:
         """Weights and biases of one head."""
         return sum(parameter[0].numel() for parameter in self.parameters())
@@ -97,7 +105,7 @@ class EmotionHeads(nn.Module):
         """Map features [B, D] to raw outputs [B, K]."""
         hidden = x.expand(self.num_heads, *x.shape)  # [K, B, D], no copy
         last = len(self.layers) - 1
-        for depth, layer in enumerate(self.layers):
+        for depth, layer in enumerate(self.stack):
             hidden = layer(hidden)
             if depth < last:
                 hidden = torch.dropout(torch.relu(hidden), self.dropout[depth], self.training)
@@ -113,7 +121,7 @@ class EmotionHeads(nn.Module):
     def head_state(self, head: int) -> dict[str, torch.Tensor]:
         """Return one head in the released layout: `layers.{0,3,..}.weight` [out, in] and `.bias` [out]."""
         state = {}
-        for depth, layer in enumerate(self.layers):
+        for depth, layer in enumerate(self.stack):
             state[f"layers.{3 * depth}.weight"] = layer.weight[head].detach().T.clone()
             state[f"layers.{3 * depth}.bias"] = layer.bias[head].detach().clone()
         return state
@@ -132,7 +140,7 @@ class EmotionHeads(nn.Module):
         for name, tensor in state.items():
             if tensor.shape != expected[name].shape:
                 raise DataError(f"{where}: {name} has shape {list(tensor.shape)}, not {list(expected[name].shape)}")
-        for depth, layer in enumerate(self.layers):
+        for depth, layer in enumerate(self.stack):
             layer.weight[head] = state[f"layers.{3 * depth}.weight"].T
             layer.bias[head] = state[f"layers.{3 * depth}.bias"]
 
@@ -145,7 +153,7 @@ class EmotionHeads(nn.Module):
             std: [D], positive.
             inverse: from raw to standardised input.
         """
-        layer = self.layers[0]
+        layer = self.stack[0]
         weight = layer.weight.double()
         mean, std = mean.double(), std.double()
         if inverse:
@@ -158,9 +166,9 @@ class EmotionHeads(nn.Module):
 
     def reinit_last_layer(self) -> None:
         """Draw the last layer anew, as when a different output map starts from these heads."""
-        width = self.layers[-1].weight.shape[1]
+        width = self.stack[-1].weight.shape[1]
         for head in range(self.num_heads):
             fresh = nn.Linear(width, 1)
             with torch.no_grad():
-                self.layers[-1].weight[head] = fresh.weight.T
-                self.layers[-1].bias[head] = fresh.bias
+                self.stack[-1].weight[head] = fresh.weight.T
+                self.stack[-1].bias[head] = fresh.bias

@@ -1,7 +1,7 @@
 """HeadwiseAdamW: torch's AdamW over per-head views of stacked parameters.
 
 A head that saw no label in a step is neither stepped nor decayed, and its bias correction does not advance: exactly
-what an optimiser of its own would do. PyTorch skips a parameter whose `grad` is None; views turn that into a per-head skip.
+what an optimiser of its own would do. PyTorch skips a parameter whose `grad` is None; views make that a per-head skip.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,0 +1,162 @@
+"""From raters' answers to what a head is trained on and judged by.
+
+Three kinds of sets, three rules: `dense` (one generated label set), `binary` (experts' yes or no on the questions asked)
+and `rated` (several raters on the full scale). A question not asked is masked, never zero; an untouched emotion of a
+dense or rated set is a rating of 0, because its rater saw all the sliders. How many raters answered never reaches the
+model: in sequential voting the number of votes gives the label away.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.taxonomy import Taxonomy
+
+Missing = Literal["zero", "mask"]
+Consensus = Literal["triple", "majority", "fraction"]
+Unconfirmed = Literal["mask", "yes", "no", "fraction"]
+
+
+class Ratings(Protocol):
+    """Long-form answers, as `PackedSet.ratings` gives them: one entry for each answer that a rater gave."""
+
+    row: np.ndarray
+    rater: np.ndarray
+    raters: list[str]
+    slug_index: np.ndarray
+    slugs: list[str]
+    value: np.ndarray
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Labels of a set of N samples over K dimensions."""
+
+    target: np.ndarray
+    """What a head is trained on, on the score scale [N, K] float32; 0 where masked."""
+    mask: np.ndarray
+    """Which labels count [N, K] bool."""
+    truth: np.ndarray
+    """What validation compares scores with [N, K] float64: the mean rating, or 1 / 0 for agreed yes / no; NaN: none."""
+    num_filled: int = 0
+    """Untouched answers that were read as a rating of 0."""
+
+    def take(self, rows: np.ndarray) -> "LabelTable":
+        """Return the labels of some rows."""
+        return LabelTable(self.target[rows], self.mask[rows], self.truth[rows])
+
+    @classmethod
+    def concatenate(cls, tables: Sequence["LabelTable"]) -> "LabelTable":
+        """Stack the rows of several tables."""
+        return cls(
+            np.concatenate([table.target for table in tables]),
+            np.concatenate([table.mask for table in tables]),
+            np.concatenate([table.truth for table in tables]),
+            sum(table.num_filled for table in tables),
+        )
+
+
+def rater_cube(ratings: Ratings, num_samples: int, taxonomy: Taxonomy, missing: Missing) -> tuple[np.ndarray, int]:
+    """Return every rater's ratings [N, R, K] float64 (NaN: not rated) and the number of untouched answers read as 0.
+
+    Args:
+        ratings: long-form answers.
+        num_samples: N.
+        taxonomy: columns; answers on dimensions that it lacks are left out.
+        missing: `zero`: an emotion that a rater of this image left untouched is 0 (the lowest level); `mask`: unknown.
+            Extra dimensions are never filled: 0 is not their resting state.
+    """
+    column = _columns(ratings, taxonomy)
+    cube = np.full((num_samples, len(ratings.raters), len(taxonomy)), np.nan)
+    known = column[ratings.slug_index] >= 0
+    cube[ratings.row[known], ratings.rater[known], column[ratings.slug_index[known]]] = ratings.value[known]
+    num_filled = 0
+    if missing == "zero":
+        emotions = cube[..., : taxonomy.num_emotions]
+        seen = np.zeros(cube.shape[:2], dtype=bool)  # the rater answered something, on whatever dimension
+        seen[ratings.row, ratings.rater] = True
+        fill = np.isnan(emotions) & seen[..., None]
+        emotions[fill] = taxonomy.dimensions[0].low
+        num_filled = int(fill.sum())
+    return cube, num_filled
+
+
+def rated_labels(ratings: Ratings, num_samples: int, taxonomy: Taxonomy, missing: Missing) -> LabelTable:
+    """Label with the mean over raters; also right for dense sets, whose labeller is one rater."""
+    cube, num_filled = rater_cube(ratings, num_samples, taxonomy, missing)
+    count = (~np.isnan(cube)).sum(1)
+    truth = np.where(count > 0, np.nansum(cube, axis=1) / np.maximum(count, 1), np.nan)
+    mask = count > 0
+    return LabelTable(np.where(mask, truth, 0).astype(np.float32), mask, truth, num_filled)
+
+
+def binary_labels(
+    ratings: Ratings,
+    num_samples: int,
+    taxonomy: Taxonomy,
+    consensus: Consensus = "triple",
+    unconfirmed: Unconfirmed = "mask",
+    yes_value: float = 7.0,
+    no_value: float = 0.0,
+) -> LabelTable:
+    """Label experts' yes/no answers; both kinds of question (prompted target, fixed contrast) count.
+
+    An answer pattern is *agreed yes* by the consensus rule (`triple`: at least three yes and no no; `majority`: more
+    than half yes; `fraction`: every rated question, with its share of yes), *agreed no* if nobody said yes (rejected
+    targets and contrasts; under `majority` also when at most half did), else *unconfirmed*.
+
+    Args:
+        ratings: long-form answers, 1 for yes and 0 for no.
+        num_samples: N.
+        taxonomy: columns.
+        consensus: rule for an agreed yes.
+        unconfirmed: what the rest becomes: masked, a yes, a no, or its share of yes.
+        yes_value: score that an agreed yes is trained to; nobody has published the paper's.
+        no_value: score that an agreed no is trained to.
+
+    Returns:
+        `truth` is the same whatever the options: 1 for three yes and no no, 0 if nobody said yes, NaN otherwise.
+    """
+    low, high = taxonomy.dimensions[0].low, taxonomy.dimensions[0].high
+    for name, value in (("yes_value", yes_value), ("no_value", no_value)):
+        if not low <= value <= high:
+            raise UsageError(f"data.{name}: {value} is outside the taxonomy's levels {low:g}..{high:g}")
+    column = _columns(ratings, taxonomy)
+    known = column[ratings.slug_index] >= 0
+    if not np.isin(ratings.value[known], (0, 1)).all():
+        raise DataError("binary ratings hold values other than yes (1) and no (0); is this set 'rated'?")
+    index = (ratings.row[known], column[ratings.slug_index[known]])
+    yes = np.zeros((num_samples, len(taxonomy)))
+    votes = np.zeros_like(yes)
+    np.add.at(yes, index, ratings.value[known])
+    np.add.at(votes, index, 1)
+    asked = votes > 0
+    share = np.divide(yes, votes, out=np.zeros_like(yes), where=asked)
+    triple, rejected = (yes >= 3) & (yes == votes), asked & (yes == 0)
+    if consensus == "fraction":
+        target, mask = no_value + (yes_value - no_value) * share, asked
+    else:
+        agreed = triple if consensus == "triple" else share > 0.5
+        refused = rejected if consensus == "triple" else asked & (share <= 0.5)
+        middle = {"mask": no_value, "yes": yes_value, "no": no_value}.get(
+            unconfirmed, no_value + (yes_value - no_value) * share
+        )
+        target = np.where(agreed, yes_value, np.where(refused, no_value, middle))
+        mask = asked if unconfirmed != "mask" else agreed | refused
+    truth = np.where(triple, 1.0, np.where(rejected, 0.0, np.nan))
+    return LabelTable(np.where(mask, target, 0).astype(np.float32), mask, truth)
+
+
+def _columns(ratings: Ratings, taxonomy: Taxonomy) -> np.ndarray:
+    """Column of each slug in the ratings; -1 for dimensions that the taxonomy in use leaves out."""
+    own = {slug: column for column, slug in enumerate(taxonomy.slugs)}
+    columns = np.array([own.get(slug, -1) for slug in ratings.slugs], dtype=np.int64)
+    if len(columns) and (columns < 0).all():
+        raise DataError(
+            f"none of the set's dimensions ({', '.join(ratings.slugs[:5])}, ...) is in taxonomy '{taxonomy.name}'; "
+            "use the taxonomy that the set was packed with"
+        )
+    return columns
