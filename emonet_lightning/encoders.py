@@ -1,0 +1,158 @@
+"""The frozen encoder: a name in, un-normalised pooled features out.
+
+`preprocess_spec`, `feature_dim` and `encoder_fingerprint` answer by name, without weights in memory, so that data and
+model agree before either is built. The one trade-off: features are computed in static batches of `ENCODE_BATCH` images
+(the last one padded), because the last bit of a network's output depends on the batch size.
+"""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from emonet_lightning.encoder_files import weights_digest
+from emonet_lightning.encoder_sources import DTYPES, EncoderSource, EncoderSpec, build_module, resolve
+from emonet_lightning.encoder_weights import load_weights, locate_weights
+from emonet_lightning.errors import UsageError
+from emonet_lightning.io import fingerprint
+from emonet_lightning.transforms import PreprocessSpec
+
+__all__ = [
+    "ENCODE_BATCH",
+    "EncoderSpec",
+    "FrozenEncoder",
+    "encoder_fingerprint",
+    "feature_dim",
+    "preprocess_spec",
+]
+
+ENCODE_BATCH = 64
+"""Images per forward pass, everywhere."""
+
+
+def preprocess_spec(spec: EncoderSpec) -> PreprocessSpec:
+    """Return the input that an encoder takes; reads no weights."""
+    return resolve(spec).preprocess
+
+
+def feature_dim(spec: EncoderSpec) -> int:
+    """Return the width D of an encoder's pooled features; builds it on the meta device, reads no weights."""
+    source = resolve(spec)
+    return _feature_dim(source.library, source.architecture, _canonical(source.options), source.preprocess.size)
+
+
+def encoder_fingerprint(spec: EncoderSpec) -> str:
+    """Return a digest of everything that decides an encoder's features: weights, architecture, options, dtype, pixels.
+
+    Equal weights in another file or under another name have an equal fingerprint only if the files are equal.
+    """
+    source = resolve(spec)
+    return fingerprint(_identity(source, spec, weights_digest(locate_weights(source, spec), spec.sha256)))
+
+
+class FrozenEncoder(nn.Module):
+    """An encoder in eval mode for good, without gradients: uint8 pixels [B, 3, S, S] to float32 features [B, D]."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, module: nn.Module, preprocess: PreprocessSpec, identity: dict[str, Any], dim: int) -> None:
+        super().__init__()
+        self.module = module.to(DTYPES[identity["dtype"]]).requires_grad_(False)
+        self.preprocess = preprocess
+        self.identity = identity
+        self.dim = dim
+        self.register_buffer("mean", 255 * torch.tensor(preprocess.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(preprocess.std).view(3, 1, 1), persistent=False)
+        self.eval()
+
+    @classmethod
+    def load(cls, spec: EncoderSpec) -> "FrozenEncoder":
+        """Build an encoder with its weights, on the CPU.
+
+        Raises:
+            UsageError: unknown name or option.
+            MissingInputError: no such weight file.
+            DataError: weights are not the pinned ones, or not of this architecture.
+            EnvironmentProblem: the weights have to be fetched and there is no network.
+        """
+        source = resolve(spec)
+        path = locate_weights(source, spec)
+        identity = _identity(source, spec, weights_digest(path, spec.sha256, verify=True))
+        module = build_module(source)
+        load_weights(module, source, path)
+        return cls(module, source.preprocess, identity, feature_dim(spec))
+
+    @property
+    def fingerprint(self) -> str:
+        """What `encoder_fingerprint` returns for this encoder."""
+        return fingerprint(self.identity)
+
+    def train(self, mode: bool = True) -> "FrozenEncoder":
+        """Stay in eval mode: batch statistics and dropout of a frozen encoder never move."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Encode one batch.
+
+        Args:
+            images: [B, 3, S, S] uint8 on the encoder's device.
+
+        Returns:
+            [B, D] float32, pooled, not L2-normalised.
+        """
+        pixels = (images.float() - self.mean) / self.std
+        return self.module(pixels.to(DTYPES[self.identity["dtype"]])).float()
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Encode any number of images in static batches of `ENCODE_BATCH`, the last one padded.
+
+        Args:
+            images: [N, 3, S, S] uint8, on any device.
+
+        Returns:
+            [N, D] float32 on the encoder's device; row i does not depend on N.
+        """
+        features = []
+        for chunk in images.split(ENCODE_BATCH):
+            chunk = chunk.to(self.mean.device, non_blocking=True)
+            padding = chunk.new_zeros((ENCODE_BATCH - len(chunk), *chunk.shape[1:]))
+            features.append(self(torch.cat([chunk, padding]))[: len(chunk)])
+        return torch.cat(features) if features else torch.empty(0, self.dim, device=self.mean.device)
+
+
+def _identity(source: EncoderSource, spec: EncoderSpec, digest: str) -> dict[str, Any]:
+    return {
+        "library": source.library,
+        "architecture": source.architecture,
+        "options": source.options,
+        "dtype": spec.dtype,
+        "preprocess": source.preprocess.to_dict(),
+        "sha256": digest,
+    }
+
+
+def _canonical(options: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(options, sort_keys=True)
+
+
+@cache
+def _feature_dim(library: str, architecture: str, options: str, size: int) -> int:
+    import json
+
+    source = EncoderSource(library, architecture, None, json.loads(options), PreprocessSpec(size), None)
+    try:
+        with torch.device("meta"), torch.no_grad():
+            features = build_module(source).eval()(torch.zeros(1, 3, size, size))
+    except NotImplementedError:  # an architecture that reads values while it is built
+        with torch.no_grad():
+            features = build_module(source).eval()(torch.zeros(1, 3, size, size))
+    if features.ndim != 2:
+        raise UsageError(
+            f"encoder '{source.name}' returns {list(features.shape)}, not pooled features; drop global_pool"
+        )
+    return features.shape[1]
