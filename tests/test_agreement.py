@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,3 +95,115 @@ def test_correlation_of_tiny_and_huge_values_is_not_lost_to_underflow():
     rng = np.random.default_rng(1)
     a, b = rng.random((2, 50, 1))
     np.testing.assert_allclose(agreement.pearson(a * 1e-200, b * 1e200), agreement.pearson(a, b), atol=TOLERANCE)
+
+
+SCALES = st.sampled_from([(0, 7), (1, 7), (-3, 3)])
+
+
+def kappa_by_scikit_learn(a, b, low, high, rule):
+    """The released analysis, one pair and emotion at a time: cast, table of the scale's levels, kappa."""
+    both = ~(np.isnan(a) | np.isnan(b))
+    a, b = a[both], b[both]
+    if rule == "truncate":
+        a, b = a.astype(int), b.astype(int)
+        inside = (a >= low) & (a <= high) & (b >= low) & (b <= high)
+        a, b = a[inside], b[inside]
+    else:
+        a, b = (np.clip(np.rint(side), low, high).astype(int) for side in (a, b))
+    if len(a) < 2:
+        return np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return metrics.cohen_kappa_score(a, b, weights="quadratic", labels=range(low, high + 1))
+
+
+def gappy(draw, shape, elements):
+    values = draw(hnp.arrays(np.float64, shape, elements=elements))
+    return np.where(draw(hnp.arrays(np.bool_, shape)), np.nan, values)
+
+
+@given(st.data(), SHAPES, SCALES, st.sampled_from(["truncate", "round"]))
+@settings(max_examples=200, deadline=None)
+def test_kappa_equals_scikit_learn_for_values_on_between_and_outside_the_levels(data, shape, scale, rule):
+    elements = st.one_of(st.integers(*scale).map(float), st.floats(-5, 10))
+    a, b = gappy(data.draw, shape, elements), gappy(data.draw, shape, elements)
+    expected = [kappa_by_scikit_learn(a[:, k], b[:, k], *scale, rule) for k in range(shape[1])]
+    np.testing.assert_allclose(agreement.quadratic_kappa(a, b, *scale, rule), expected, atol=TOLERANCE, rtol=0)
+
+
+def test_kappa_truncates_toward_zero_and_drops_values_that_leave_the_scale():
+    other = np.array([0.0, 1, 2, 3, 7, 7])
+    a = np.array([-0.5, 1.99, 2.0, 3.9, 7.9, 8.0])  # -0.5 is level 0, 7.9 is level 7, 8 leaves
+    kept = agreement.quadratic_kappa(a[:, None], other[:, None], 0, 7)
+    assert kept == pytest.approx(1.0)
+    assert agreement.quadratic_kappa(a[:, None], other[:, None], 0, 7, rule="round") < 1
+
+
+def test_kappa_of_equal_constants_is_undefined_and_of_different_constants_zero():
+    a, b = np.full((5, 2), 3.0), np.full((5, 2), 3.0)
+    b[:, 1] = 4
+    np.testing.assert_array_equal(agreement.quadratic_kappa(a, b, 0, 7), [np.nan, 0.0])
+
+
+@given(st.data(), st.tuples(st.integers(1, 8), st.integers(1, 4), st.integers(1, 3)))
+@settings(max_examples=100, deadline=None)
+def test_rater_agreement_equals_one_kappa_per_pair_of_raters(data, shape):
+    ratings = gappy(data.draw, shape, st.integers(0, 7).map(float))
+    scores = data.draw(hnp.arrays(np.float64, (shape[0], shape[2]), elements=st.floats(-1, 9)))
+    humans = agreement.rater_agreement(ratings, 0, 7)
+    system = agreement.system_rater_agreement(scores, ratings, 0, 7)
+    pairs = np.full((shape[1], shape[1], shape[2]), np.nan)
+    with_system = np.full(shape[1:], np.nan)
+    for k in range(shape[2]):
+        for i in range(shape[1]):
+            with_system[i, k] = kappa_by_scikit_learn(scores[:, k], ratings[:, i, k], 0, 7, "truncate")
+            for j in range(shape[1]):
+                if i != j:
+                    pairs[i, j, k] = kappa_by_scikit_learn(ratings[:, i, k], ratings[:, j, k], 0, 7, "truncate")
+    upper = pairs[np.triu_indices(shape[1], k=1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # means of nothing
+        np.testing.assert_allclose(humans.pairs, pairs, atol=TOLERANCE)
+        np.testing.assert_allclose(humans.per_rater, np.nanmean(pairs, axis=1), atol=TOLERANCE)
+        np.testing.assert_allclose(system.per_rater, with_system, atol=TOLERANCE)
+        np.testing.assert_allclose(system.mean, np.nanmean(with_system, axis=0), atol=TOLERANCE)
+        if len(upper):
+            np.testing.assert_allclose(humans.mean, np.nanmean(upper, axis=0), atol=TOLERANCE)
+        else:
+            assert np.isnan(humans.mean).all()
+
+
+def test_rater_spearman_compares_each_rater_with_the_mean_of_the_others():
+    rng = np.random.default_rng(2)
+    ratings = rng.integers(0, 8, (30, 3, 2)).astype(float)
+    ratings[rng.random(ratings.shape) < 0.3] = np.nan
+    found = agreement.rater_spearman(ratings)
+    for rater in range(3):
+        others = agreement.mean_rating(np.delete(ratings, rater, axis=1))
+        for k in range(2):
+            both = ~(np.isnan(ratings[:, rater, k]) | np.isnan(others[:, k]))
+            expected = stats.spearmanr(ratings[both, rater, k], others[both, k]).statistic
+            assert found[rater, k] == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_two_thousand_raters_who_each_know_one_trait_are_compared(real_data):
+    table = pd.read_csv(real_data / "faces" / "ratings_3dsk.csv")
+    codes = {column: table[column].factorize() for column in ("image", "rater", "trait")}
+    shape = tuple(len(names) for _, names in codes.values())
+    ratings = np.full(shape, np.nan)
+    ratings[tuple(rows for rows, _ in codes.values())] = table["rating"]
+    assert shape == (100, 2000, 5)
+    found = agreement.rater_agreement(ratings, 1, 7)
+    assert (~np.isnan(found.per_rater)).sum(axis=0).tolist() == [400] * 5  # raters rate one trait each
+    one = np.flatnonzero(~np.isnan(found.per_rater[:, 0]))[:6]
+    for i, j in zip(one[:3], one[3:], strict=True):
+        expected = kappa_by_scikit_learn(ratings[:, i, 0], ratings[:, j, 0], 1, 7, "truncate")
+        np.testing.assert_allclose(found.pairs[i, j, 0], expected, atol=TOLERANCE)
+    leave_one_out = np.nanmean(agreement.rater_spearman(ratings), axis=0)
+    print()
+    for trait, kappa, rho in zip(codes["trait"][1], found.mean, leave_one_out, strict=True):
+        print(
+            f"{trait:>7}: raters with each other: kappa {kappa:.3f}; one rater with the mean of the others: {rho:.3f}"
+        )
+    assert ((found.mean > 0.1) & (found.mean < 0.3)).all()
+    assert (leave_one_out > found.mean).all()

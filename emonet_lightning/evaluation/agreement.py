@@ -137,23 +137,19 @@ def rater_agreement(ratings: ArrayLike, low: float, high: float, rule: Rule = "t
         high: highest level of the scale.
         rule: as in `quadratic_kappa`.
     """
-    levels = _levels(ratings, low, high, rule).transpose(2, 1, 0)  # [K, R, N]
-    given = (~np.isnan(levels)).astype(np.float64)
-    levels = np.where(given > 0, levels, 0.0)
-    given_t, levels_t = given.transpose(0, 2, 1), levels.transpose(0, 2, 1)
-    # Row i, column j sums rater i's values over the samples that rater j rated too.
-    sums, squares = levels @ given_t, levels**2 @ given_t
-    pairs = _kappa(
-        n=given @ given_t,
-        sum_a=sums,
-        sum_b=sums.transpose(0, 2, 1),
-        sum_aa=squares,
-        sum_bb=squares.transpose(0, 2, 1),
-        sum_ab=levels @ levels_t,
-    ).transpose(1, 2, 0)
-    pairs[np.diag_indices(pairs.shape[0])] = np.nan
-    upper = np.triu_indices(pairs.shape[0], k=1)
-    return RaterAgreement(pairs, column_mean(pairs), column_mean(pairs[upper]))
+    levels = _levels(ratings, low, high, rule)
+    num_raters, num_emotions = levels.shape[1:]
+    pairs = np.full((num_raters, num_raters, num_emotions), np.nan)
+    per_rater = np.full((num_raters, num_emotions), np.nan)
+    mean = np.full(num_emotions, np.nan)
+    for k in range(num_emotions):
+        # Thousands of raters may each know one emotion: only those who rated this one meet.
+        active = np.flatnonzero(~np.isnan(levels[:, :, k]).all(axis=0))
+        found = _pairwise_kappa(levels[:, active, k])
+        pairs[active[:, None], active, k] = found
+        per_rater[active, k] = column_mean(found)
+        mean[k] = column_mean(found[np.triu_indices(len(active), k=1)][:, None])[0]
+    return RaterAgreement(pairs, per_rater, mean)
 
 
 def system_rater_agreement(
@@ -212,6 +208,19 @@ def _levels(values: ArrayLike, low: float, high: float, rule: Rule) -> Array:
     if rule == "round":
         return np.clip(np.rint(values), low, high)
     raise ValueError(f"rule must be 'truncate' or 'round', got {rule!r}")
+
+
+def _pairwise_kappa(levels: Array) -> Array:
+    """Kappa of all pairs of columns [R, R] of one emotion's levels [N, R]; NaN on the diagonal."""
+    given = (~np.isnan(levels)).astype(np.float64)
+    levels = np.where(given > 0, levels, 0.0)
+    # Row i, column j sums rater i's values over the samples that rater j rated too.
+    sums, squares = levels.T @ given, (levels**2).T @ given
+    kappa = _kappa(
+        n=given.T @ given, sum_a=sums, sum_b=sums.T, sum_aa=squares, sum_bb=squares.T, sum_ab=levels.T @ levels
+    )
+    np.fill_diagonal(kappa, np.nan)
+    return kappa
 
 
 def _kappa(*, n: Array, sum_a: Array, sum_b: Array, sum_aa: Array, sum_bb: Array, sum_ab: Array) -> Array:
