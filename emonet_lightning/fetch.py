@@ -7,12 +7,11 @@ A folder is pinned: the first call resolves the revision to a commit and writes 
 import os
 import shlex
 import shutil
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
-
-from rich.console import Console
 
 from emonet_lightning.errors import EnvironmentProblem, OutputError, UsageError, nearest
 from emonet_lightning.hub import (
@@ -125,7 +124,6 @@ def fetch_command(
         DataError: what arrived is not what the hub lists.
     """
     folder = Path(dir)
-    console = Console(stderr=True)
     arguments = ["fetch", what, name, "--dir", dir, *(["--revision", revision] if revision else [])]
     command = shlex.join(["python", "-m", "emonet_lightning", *arguments])
     if what == "encoder":
@@ -138,16 +136,16 @@ def fetch_command(
     if record.get("complete") and revision in (None, record["revision"], record["commit"]):
         damaged = [path for path, entry in record["files"].items() if not _is_whole(folder / path, entry)]
         if not damaged:
-            console.print(f"{folder}: complete and verified, {_summary(record)}")
+            print(f"{folder}: complete and verified, {_summary(record)}", file=sys.stderr)
             return
-        console.print(f"{folder}: {len(damaged)} damaged or missing ({damaged[0]} ...); fetching again")
+        print(f"{folder}: {len(damaged)} damaged or missing ({damaged[0]} ...); fetching again", file=sys.stderr)
     pinned = revision or record.get("commit") or wanted.revision or DEFAULT_REVISION
     make_folder(folder)
     try:
         _fetch(folder, wanted, pinned, record, max(1, num_connections), timeout)
     except EnvironmentProblem as problem:
         raise EnvironmentProblem(f"{problem}; where there is a network run: {command}") from problem
-    console.print(f"{folder}: fetched {_summary(record)}")
+    print(f"{folder}: fetched {_summary(record)}", file=sys.stderr)
 
 
 def _read_record(folder: Path, what: str, name: str) -> dict[str, Any]:

@@ -1,0 +1,309 @@
+"""`fetch` against a server on this machine that speaks the four hub requests it needs."""
+
+import hashlib
+import http.server
+import json
+import socket
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import pytest
+
+from emonet_lightning.errors import DataError, EnvironmentProblem, MissingInputError, OutputError, UsageError
+from emonet_lightning.fetch import encoder_source, fetch_command
+from emonet_lightning.hub import PARTIAL_DIR, probe_hub
+
+
+class Hub(http.server.ThreadingHTTPServer):
+    """Repositories in memory: `repos[kind/id][revision] = (commit, {path: content})`; large files are listed as LFS."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.repos: dict[str, dict[str, tuple[str, dict[str, bytes]]]] = {}
+        self.downloads: list[tuple[str, str | None]] = []
+        self.cut_after: int | None = None
+        self.broken = False
+        self.lie: bytes | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+    def _answer(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self._answer(200, b"")
+
+    def do_GET(self) -> None:
+        path = urllib.parse.unquote(self.path.split("?")[0])
+        if path.startswith("/api/"):
+            kind, owner, name, _, revision = path.removeprefix("/api/").split("/", 4)
+            repo = self.server.repos.get(f"{kind}/{owner}/{name}")
+            if repo is None:
+                return self._answer(404, b"{}", X_Error_Code="RepoNotFound")
+            by_revision = repo | {commit: (commit, files) for commit, files in repo.values()}
+            if revision not in by_revision:
+                return self._answer(404, b"{}", X_Error_Code="RevisionNotFound")
+            commit, files = by_revision[revision]
+            siblings = [_sibling(path, content) for path, content in files.items()]
+            return self._answer(
+                200, json.dumps({"id": f"{owner}/{name}", "sha": commit, "siblings": siblings}).encode()
+            )
+        kind, _, rest = path[1:].partition("/") if path.startswith("/datasets/") else ("models", "", path[1:])
+        owner, name, _, commit, file = rest.split("/", 4)
+        files = dict(self.server.repos[f"{kind}/{owner}/{name}"].values())[commit]
+        body = files[file] if self.server.lie is None else self.server.lie
+        self.server.downloads.append((file, self.headers.get("Range")))
+        if self.server.broken:
+            return self._answer(503, b"down")
+        if self.headers.get("Range"):
+            start = int(self.headers["Range"].removeprefix("bytes=").split("-")[0])
+            return self._answer(206, body[start:], Content_Range=f"bytes {start}-{len(body) - 1}/{len(body)}")
+        if self.server.cut_after is not None and self.server.cut_after < len(body):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: self.server.cut_after])
+            self.wfile.flush()
+            self.server.broken = True
+            self.close_connection = True
+            return None
+        return self._answer(200, body)
+
+
+def _sibling(path: str, content: bytes) -> dict[str, Any]:
+    blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    sibling: dict[str, Any] = {"rfilename": path, "size": len(content), "blobId": blob}
+    if path.endswith((".parquet", ".pth", ".safetensors", ".bin")):
+        digest = hashlib.sha256(content).hexdigest()
+        sibling["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 130}
+    return sibling
+
+
+def _commit(character: str) -> str:
+    return character * 40
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    server = Hub()
+    server.repos["datasets/laion/emonet-face-binary"] = {
+        "main": (
+            _commit("a"),
+            {
+                ".gitattributes": b"* text",
+                "README.md": b"# card\n",
+                "data/train-00000.parquet": bytes(range(256)) * 4000,
+                "data/train-00001.parquet": b"second" * 1000,
+            },
+        )
+    }
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", server.address)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # 10 MB: the unit that survives a cut
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "fetched.json").read_text())
+
+
+def test_data_arrives_whole_with_commit_and_sha256_recorded(hub: Hub, tmp_path: Path) -> None:
+    fetch_command("data", "binary", str(tmp_path / "binary"))
+    files = hub.repos["datasets/laion/emonet-face-binary"]["main"][1]
+    record = _record(tmp_path / "binary")
+    assert record["complete"]
+    assert record["commit"] == _commit("a")
+    assert record["revision"] == "main"
+    assert sorted(record["files"]) == ["README.md", "data/train-00000.parquet", "data/train-00001.parquet"]
+    for path, entry in record["files"].items():
+        assert (tmp_path / "binary" / path).read_bytes() == files[path]
+        assert entry["sha256"] == hashlib.sha256(files[path]).hexdigest()
+    assert not (tmp_path / "binary" / PARTIAL_DIR).exists()
+
+
+def test_second_call_verifies_without_network_and_downloads_nothing(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch_command("data", "binary", str(tmp_path))
+    before = len(hub.downloads)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    fetch_command("data", "binary", str(tmp_path))
+    assert len(hub.downloads) == before
+    assert "complete and verified" in capsys.readouterr().err
+
+
+def test_damaged_file_is_fetched_again_and_the_others_are_not(hub: Hub, tmp_path: Path) -> None:
+    fetch_command("data", "binary", str(tmp_path))
+    damaged = tmp_path / "data" / "train-00001.parquet"
+    damaged.write_bytes(damaged.read_bytes().replace(b"second", b"sEcond", 1))
+    hub.downloads.clear()
+    fetch_command("data", "binary", str(tmp_path))
+    assert hub.downloads == [("data/train-00001.parquet", None)]
+    assert damaged.read_bytes() == b"second" * 1000
+
+
+def test_interrupted_download_continues_where_it_stopped(hub: Hub, tmp_path: Path) -> None:
+    hub.cut_after = 300_000
+    del hub.repos["datasets/laion/emonet-face-binary"]["main"][1]["data/train-00001.parquet"]
+    with pytest.raises(EnvironmentProblem, match="what arrived is kept"):
+        fetch_command("data", "binary", str(tmp_path), num_connections=1)
+    assert not (tmp_path / "data" / "train-00000.parquet").exists()
+    assert not _record(tmp_path)["complete"]
+    hub.cut_after, hub.broken = None, False
+    hub.downloads.clear()
+    fetch_command("data", "binary", str(tmp_path))
+    assert ("data/train-00000.parquet", "bytes=300000-") in hub.downloads
+    assert (tmp_path / "data" / "train-00000.parquet").read_bytes() == bytes(range(256)) * 4000
+
+
+def test_spoilt_partial_file_is_discarded_and_fetched_from_the_start(hub: Hub, tmp_path: Path) -> None:
+    hub.cut_after = 300_000
+    with pytest.raises(EnvironmentProblem):
+        fetch_command("data", "binary", str(tmp_path), num_connections=1)
+    partials = [path for path in (tmp_path / PARTIAL_DIR).iterdir() if path.stat().st_size]
+    partials[0].write_bytes(b"\0" * partials[0].stat().st_size)
+    hub.cut_after, hub.broken = None, False
+    fetch_command("data", "binary", str(tmp_path))
+    assert (tmp_path / "data" / "train-00000.parquet").read_bytes() == bytes(range(256)) * 4000
+
+
+def test_content_that_the_hub_does_not_list_is_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.lie = b"x" * 6000
+    del hub.repos["datasets/laion/emonet-face-binary"]["main"][1]["data/train-00000.parquet"]
+    del hub.repos["datasets/laion/emonet-face-binary"]["main"][1]["README.md"]
+    with pytest.raises(DataError, match=r"train-00001.parquet: what arrived is not what"):
+        fetch_command("data", "binary", str(tmp_path))
+    assert not (tmp_path / "data").exists()
+
+
+def test_folder_stays_at_its_commit_until_another_revision_is_asked_for(hub: Hub, tmp_path: Path) -> None:
+    repo = hub.repos["datasets/laion/emonet-face-binary"]
+    fetch_command("data", "binary", str(tmp_path))
+    old = repo["main"]
+    repo["v1"] = old
+    repo["main"] = (_commit("b"), old[1] | {"README.md": b"# new card\n"})
+    (tmp_path / "README.md").unlink()
+    fetch_command("data", "binary", str(tmp_path))
+    assert _record(tmp_path)["commit"] == _commit("a")
+    assert (tmp_path / "README.md").read_bytes() == b"# card\n"
+    hub.downloads.clear()
+    fetch_command("data", "binary", str(tmp_path), revision=_commit("b"))
+    assert _record(tmp_path)["commit"] == _commit("b")
+    assert hub.downloads == [("README.md", None)]
+
+
+def test_released_heads_and_encoder_come_from_their_repositories(hub: Hub, tmp_path: Path) -> None:
+    hub.repos["models/laion/Empathic-Insight-Face-Small"] = {
+        "main": (_commit("c"), {"model_jealousy_&_envy_best.pth": b"weights", "README.md": b"card"})
+    }
+    fetch_command("heads", "small", str(tmp_path / "small"))
+    assert (tmp_path / "small" / "model_jealousy_&_envy_best.pth").read_bytes() == b"weights"
+    hub.repos["models/timm/test_vit3.r160_in1k"] = {
+        "main": (_commit("d"), {"config.json": b"{}", "pytorch_model.bin": b"old", "model.safetensors": b"safe"})
+    }
+    fetch_command("encoder", "timm/test_vit3", str(tmp_path / "vit"))
+    assert sorted(_record(tmp_path / "vit")["files"]) == ["config.json", "model.safetensors"]
+
+
+def test_encoder_names_map_to_the_repositories_of_their_libraries() -> None:
+    timm = encoder_source("timm/vit_so400m_patch16_siglip_384.v2_webli")
+    assert (timm.repo_id, timm.weights[0]) == ("timm/vit_so400m_patch16_siglip_384.v2_webli", "model.safetensors")
+    clip = encoder_source("open_clip/ViT-SO400M-16-SigLIP2-384:webli")
+    assert (clip.repo_id, clip.weights[0]) == ("timm/ViT-SO400M-16-SigLIP2-384", "open_clip_model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "offer"),
+    [
+        ("timm/mobilenet_v2", "mobilenetv2_100"),
+        ("open_clip/ViT-SO400M-16-SigLIP2-383:webli", "ViT-SO400M-16-SigLIP2-384"),
+        ("open_clip/ViT-SO400M-16-SigLIP2-384:webly", "'webli'"),
+        ("siglip2", "timm/NAME"),
+        ("embedded", "part of the package"),
+    ],
+)
+def test_unknown_encoder_is_one_line_with_the_nearest_names(name: str, offer: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        fetch_command("encoder", name, str(tmp_path))
+    assert offer in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_network_fails_within_five_seconds_and_prints_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with socket.socket() as silent:  # accepts, never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        started = time.monotonic()
+        with pytest.raises(EnvironmentProblem) as caught:
+            fetch_command("heads", "large", str(tmp_path / "my heads"), timeout=1.0)
+        assert time.monotonic() - started < 5
+    assert address in str(caught.value)
+    assert f"python -m emonet_lightning fetch heads large --dir '{tmp_path}/my heads'" in str(caught.value)
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_refused_connection_and_offline_switch_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    assert "refused" in str(probe_hub("http://127.0.0.1:9", 2.0)).lower()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert probe_hub("http://127.0.0.1:9", 2.0) == "HF_HUB_OFFLINE is set"
+
+
+def test_unknown_name_repository_and_revision_are_one_line_errors(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'large'"):
+        fetch_command("heads", "larg", str(tmp_path))
+    with pytest.raises(MissingInputError, match="laion/emonet-face-hq"):
+        fetch_command("data", "hq", str(tmp_path / "hq"))
+    with pytest.raises(MissingInputError, match="no revision 'v9'"):
+        fetch_command("data", "binary", str(tmp_path / "binary"), revision="v9")
+
+
+def test_folder_of_another_download_is_refused(hub: Hub, tmp_path: Path) -> None:
+    fetch_command("data", "binary", str(tmp_path))
+    with pytest.raises(UsageError, match="holds data binary already"):
+        fetch_command("data", "hq", str(tmp_path))
+
+
+def test_file_name_that_leaves_the_folder_is_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.repos["datasets/laion/emonet-face-binary"]["main"][1]["../outside.txt"] = b"x"
+    with pytest.raises(DataError, match="outside its own folder"):
+        fetch_command("data", "binary", str(tmp_path / "inner"))
+    assert not (tmp_path / "outside.txt").exists()
+
+
+def test_unwritable_folder_is_an_output_error(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="file"):
+        fetch_command("data", "binary", str(tmp_path / "file" / "below"))
