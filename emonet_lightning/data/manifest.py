@@ -1,0 +1,197 @@
+"""Finishing a packed set: what needs all samples (duplicates, splits, digests), written as ratings and manifest."""
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+from rich.console import Console
+
+from emonet_lightning.data.packed import FORMAT, MANIFEST, RATINGS, VERSION, ratings_line, samples_digest
+from emonet_lightning.data.samples import Source
+from emonet_lightning.data.shard_writer import WORK_DIR
+from emonet_lightning.data.splits import (
+    assign_splits,
+    check_largest,
+    find_near_duplicates,
+    near_duplicate_clusters,
+    split_units,
+)
+from emonet_lightning.errors import DataError
+from emonet_lightning.io import atomic_write, sha256_bytes
+from emonet_lightning.taxonomy import Taxonomy
+
+NearDuplicates = Literal["group", "error", "ignore"]
+
+
+class SplitOptions(NamedTuple):
+    """How a set is split and sealed."""
+
+    splits: dict[str, float]
+    seed: int
+    sealed: bool
+    near_duplicates: NearDuplicates
+    near_duplicate_distance: int
+
+
+def finish(
+    source: Source,
+    taxonomy: Taxonomy,
+    out_dir: Path,
+    notes: list[dict[str, Any]],
+    inputs: str,
+    options: SplitOptions,
+    console: Console,
+) -> None:
+    """Write `ratings.parquet` and, last, `manifest.json`; then remove the work folder.
+
+    Args:
+        source: where the samples came from.
+        taxonomy: columns of the ratings.
+        out_dir: the set's folder.
+        notes: of all shards, in order.
+        inputs: fingerprint of source and options, to recognise the set again.
+        options: splits and seal.
+        console: where to say what was found.
+
+    Raises:
+        DataError: a key is given twice, splits that cannot be made, or too many near duplicates.
+    """
+    records = [record for shard in notes for record in shard["records"]]
+    _check_unique(notes)
+    split = _split(records, options, console)
+    labels = hashlib.sha256()
+    for record in records:
+        labels.update(ratings_line(record["key"], record["ratings"]))
+    ratings = _write_ratings(records, taxonomy, out_dir)
+    keys, digests = [r["key"] for r in records], [r["image_sha256"] for r in records]
+    hashed = records[0]["phash"] is not None
+    names = [name for name in options.splits if name in split] + sorted(set(split) - set(options.splits))
+    counts = Counter(split)
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": source.name,
+        "kind": source.kind,
+        "licence": source.licence,
+        "sealed": options.sealed,
+        "num_samples": len(records),
+        "num_ratings": ratings["num_ratings"],
+        "splits": {name: counts[name] for name in names},
+        "digest": samples_digest(keys, digests),
+        "label_digest": labels.hexdigest(),
+        "inputs": inputs,
+        "taxonomy": taxonomy.to_dict(),
+        "ratings": ratings,
+        "shards": [
+            {"file": n["file"], "bytes": n["bytes"], "sha256": n["sha256"], "n": len(n["records"])} for n in notes
+        ],
+        "index": {
+            "key": keys,
+            "shard": [number for number, shard in enumerate(notes) for _ in shard["records"]],
+            **{
+                column: [r[column] for r in records]
+                for column in ("image_offset", "image_bytes", "image_sha256", "json_offset", "json_bytes")
+            },
+            "phash": [r["phash"] for r in records] if hashed else None,
+            "split": split,
+            "group": [r["group"] for r in records],
+            "prompted": [r["prompted"] for r in records],
+        },
+    }
+    atomic_write(out_dir / MANIFEST, _manifest_text(content))
+    shutil.rmtree(out_dir / WORK_DIR, ignore_errors=True)
+
+
+def _manifest_text(content: dict[str, Any]) -> str:
+    """One line per column; the last entry is the sha256 of everything before it, so that the file checks itself."""
+
+    def dump(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+
+    index = ",\n".join(f"  {dump(name)}: {dump(column)}" for name, column in content["index"].items())
+    lines = [f"{dump(name)}: {dump(value)}" for name, value in content.items() if name != "index"]
+    body = "{\n" + ",\n".join([*lines, f'"index": {{\n{index}\n}}']) + ',\n"sha256": "'
+    return f'{body}{sha256_bytes(body.encode())}"\n}}\n'
+
+
+def _check_unique(notes: list[dict[str, Any]]) -> None:
+    seen: dict[str, str] = {}
+    for shard in notes:
+        for record in shard["records"]:
+            other = seen.setdefault(record["key"], shard["file"])
+            if other != shard["file"]:
+                raise DataError(
+                    f"duplicate key '{record['key']}': in {other} and in {shard['file']}; make the names unique"
+                )
+
+
+def _split(records: list[dict[str, Any]], options: SplitOptions, console: Console) -> list[str]:
+    keys, groups = [r["key"] for r in records], [r["group"] for r in records]
+    digests = [r["image_sha256"] for r in records]
+    clusters = None
+    if records[0]["phash"] is not None and options.near_duplicates != "ignore":
+        hashes = np.array([int(r["phash"], 16) for r in records], dtype=np.uint64)
+        if options.near_duplicates == "error":
+            _refuse_pairs(keys, groups, hashes, options.near_duplicate_distance)
+        clusters = near_duplicate_clusters(hashes, options.near_duplicate_distance)
+    units = split_units(keys, groups, digests, clusters)
+    console.print(
+        f"{len(records)} images in {len(set(units.unit.tolist()))} separate groups, "
+        f"{len(records) - len(set(digests))} exact copies; "
+        f"largest cluster of duplicates: {units.largest} (around '{units.example}')"
+    )
+    check_largest(units, len(records))
+    return assign_splits(
+        keys, units.unit, [r["stratum"] for r in records], options.splits, options.seed, [r["split"] for r in records]
+    )
+
+
+def _refuse_pairs(keys: list[str], groups: list[str | None], hashes: np.ndarray, distance: int) -> None:
+    for a, b in find_near_duplicates(hashes, None, distance).tolist():
+        if groups[a] is None or groups[a] != groups[b]:
+            raise DataError(
+                f"near duplicates: '{keys[a]}' and '{keys[b]}' differ in at most {distance} of 64 bits; remove one, "
+                "give both one group, or set --near_duplicates group"
+            )
+
+
+def _write_ratings(records: list[dict[str, Any]], taxonomy: Taxonomy, out_dir: Path) -> dict[str, Any]:
+    raters = sorted({rater for record in records for rater in record["ratings"]})
+    rater_index = {rater: i for i, rater in enumerate(raters)}
+    slug_index = {slug: i for i, slug in enumerate(taxonomy.slugs)}
+    rows: list[int] = []
+    given_by: list[int] = []
+    about: list[int] = []
+    values: list[float] = []
+    for row, record in enumerate(records):
+        for rater in sorted(record["ratings"]):
+            answers = record["ratings"][rater]
+            for slug in sorted(answers, key=slug_index.__getitem__):
+                rows.append(row)
+                given_by.append(rater_index[rater])
+                about.append(slug_index[slug])
+                values.append(answers[slug])
+    table = arrow.table(
+        {
+            "row": arrow.array(rows, arrow.int32()),
+            "rater": arrow.array(given_by, arrow.int32()),
+            "slug": arrow.array(about, arrow.int16()),
+            "value": arrow.array(values, arrow.float32()),
+        }
+    )
+    path = out_dir / RATINGS
+    sha256 = atomic_write(path, lambda temporary: parquet.write_table(table, temporary, compression="zstd"))
+    return {
+        "file": RATINGS,
+        "bytes": path.stat().st_size,
+        "sha256": sha256,
+        "num_ratings": len(table),
+        "raters": raters,
+        "slugs": taxonomy.slugs,
+    }

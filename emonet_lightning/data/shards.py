@@ -1,0 +1,217 @@
+"""pack: turns a source of samples into WebDataset shards, ratings and a manifest.
+
+Shards are cut in source order, so a shard's bytes depend on its own samples only: any number of processes, killed and
+started again, make equal files. What needs all samples (splits, digests) waits until every shard is there.
+"""
+
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from emonet_lightning.data.manifest import NearDuplicates, SplitOptions, finish
+from emonet_lightning.data.packed import MANIFEST, RATINGS, VERSION, PackedSet, VerifyReport
+from emonet_lightning.data.progress import progress_bar
+from emonet_lightning.data.samples import Fingerprinted, Kind, Ratings, RawSample, Source
+from emonet_lightning.data.shard_writer import WORK_DIR, finished_notes, write_shard
+from emonet_lightning.errors import DataError, InterruptedRunError, UsageError
+from emonet_lightning.io import fingerprint, make_folder, read_json, sha256_bytes, write_json
+from emonet_lightning.taxonomy import Taxonomy
+
+__all__ = ["Kind", "PackedSet", "Ratings", "RawSample", "Source", "VerifyReport", "pack"]
+
+
+def pack(
+    source: Source,
+    out_dir: Path | str,
+    taxonomy: Taxonomy,
+    *,
+    splits: dict[str, float] | None = None,
+    shard_size: int = 1000,
+    num_processes: int = 1,
+    seed: int = 0,
+    sealed: bool = False,
+    hash_near_duplicates: bool = True,
+    near_duplicates: NearDuplicates = "group",
+    near_duplicate_distance: int = 4,
+    progress: bool = True,
+) -> PackedSet:
+    """Pack a source; resumable after a kill, with equal bytes for any number of processes.
+
+    Args:
+        source: samples by index; picklable where `num_processes` > 1.
+        out_dir: folder of the set; new, empty, or holding the same set unfinished or finished.
+        taxonomy: columns that the ratings refer to.
+        splits: share of each split; None puts everything in `train`, or in `test` for a sealed set.
+        shard_size: samples per shard.
+        num_processes: processes that read, hash and write.
+        seed: draw of the splits.
+        sealed: mark the set as for testing only.
+        hash_near_duplicates: compute the perceptual hash of each image.
+        near_duplicates: `group` keeps near duplicates in one split, `error` refuses them, `ignore` lets them be.
+        near_duplicate_distance: differing bits of 64 up to which images are near duplicates.
+        progress: show a progress bar and what was found.
+
+    Returns:
+        The packed set, opened.
+
+    Raises:
+        DataError: a sample is wrong, a key is given twice, or near duplicates exceed 1 % of the set.
+        UsageError: the folder holds something else.
+        InterruptedRunError: stopped by the keyboard; the same call resumes.
+    """
+    out_dir = Path(out_dir)
+    if len(source) == 0:
+        raise DataError(f"{source.name}: no samples to pack")
+    if shard_size < 1 or num_processes < 1:
+        raise UsageError(f"shard_size {shard_size}, num_processes {num_processes}: both must be at least 1")
+    options = SplitOptions(
+        splits=splits or {"test" if sealed else "train": 1.0},
+        seed=seed,
+        sealed=sealed,
+        near_duplicates=near_duplicates,
+        near_duplicate_distance=near_duplicate_distance,
+    )
+    shards_of = {
+        "source": _source_fingerprint(source),
+        "taxonomy": taxonomy.to_dict(),
+        "shard_size": shard_size,
+        "perceptual_hash": hash_near_duplicates,
+    }
+    inputs = fingerprint([VERSION, shards_of, list(options.splits.items()), *options[1:]])
+    console = Console(stderr=True, quiet=not progress, soft_wrap=True)
+    if _already_packed(out_dir, inputs):
+        console.print(f"{out_dir}: already holds this set (same names, sizes, labels and options); nothing to do")
+        return PackedSet.open(out_dir)
+    _claim(out_dir, fingerprint(shards_of))
+    notes = _write_shards(source, taxonomy, out_dir, shard_size, num_processes, hash_near_duplicates, progress)
+    finish(source, taxonomy, out_dir, notes, inputs, options, console)
+    return PackedSet.open(out_dir)
+
+
+def _source_fingerprint(source: Source) -> str:
+    probes = sorted({0, len(source) // 2, len(source) - 1})
+    samples = [source[row] for row in probes]
+    content = [[s.key, sha256_bytes(s.image), s.ratings, s.prompted, s.group, s.split, s.meta] for s in samples]
+    own = source.fingerprint() if isinstance(source, Fingerprinted) else ""
+    return fingerprint([source.name, source.kind, source.licence, len(source), content, own])
+
+
+def _already_packed(out_dir: Path, inputs: str) -> bool:
+    if not (out_dir / MANIFEST).is_file():
+        return False
+    manifest = PackedSet.open(out_dir).manifest
+    if manifest["inputs"] != inputs:
+        raise UsageError(
+            f"{out_dir}: already holds the packed set '{manifest['name']}' ({manifest['num_samples']} images) of other "
+            "inputs or options; choose another --out, or delete that folder"
+        )
+    files = [*manifest["shards"], manifest["ratings"]]
+    whole = all((out_dir / f["file"]).is_file() and (out_dir / f["file"]).stat().st_size == f["bytes"] for f in files)
+    if whole:
+        shutil.rmtree(out_dir / WORK_DIR, ignore_errors=True)
+    return whole
+
+
+def _claim(out_dir: Path, shards_of: str) -> None:
+    """Make the folder this set's, or refuse one that holds something else."""
+    make_folder(out_dir)
+    plan = out_dir / WORK_DIR / "plan.json"
+    if plan.is_file():
+        if read_json(plan)["shards_of"] != shards_of:
+            raise UsageError(
+                f"{out_dir}: holds an unfinished packed set of other inputs or options; choose another --out, "
+                "or delete that folder"
+            )
+        return
+    known = {MANIFEST, RATINGS, WORK_DIR}
+    foreign = [p.name for p in out_dir.iterdir() if p.name not in known and not p.name.startswith("shard-")]
+    if foreign or (not (out_dir / MANIFEST).is_file() and any(out_dir.glob("shard-*"))):
+        raise UsageError(f"{out_dir}: holds other files ({(foreign or ['shards'])[0]}); choose a new or empty --out")
+    write_json(plan, {"shards_of": shards_of})
+
+
+def _write_shards(
+    source: Source,
+    taxonomy: Taxonomy,
+    out_dir: Path,
+    shard_size: int,
+    num_processes: int,
+    perceptual_hash: bool,
+    progress: bool,
+) -> list[dict[str, Any]]:
+    num_shards = -(-len(source) // shard_size)
+    spans = [(n * shard_size, min(len(source), (n + 1) * shard_size)) for n in range(num_shards)]
+    notes: dict[int, dict[str, Any]] = {}
+    try:
+        with progress_bar(f"packing {source.name}", len(source), "images", progress) as advance:
+            for number, (start, stop) in enumerate(spans):
+                done = finished_notes(out_dir, number)
+                if done is not None:
+                    notes[number] = done
+                    advance(stop - start)
+            todo = [number for number in range(num_shards) if number not in notes]
+            for number, written in _run(source, taxonomy, out_dir, spans, todo, num_processes, perceptual_hash):
+                notes[number] = written
+                advance(spans[number][1] - spans[number][0])
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"{out_dir}: interrupted, {len(notes)} of {num_shards} shards are done; the same command resumes"
+        ) from None
+    return [notes[number] for number in range(num_shards)]
+
+
+def _run(
+    source: Source,
+    taxonomy: Taxonomy,
+    out_dir: Path,
+    spans: list[tuple[int, int]],
+    todo: list[int],
+    num_processes: int,
+    perceptual_hash: bool,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    if min(num_processes, len(todo)) <= 1:
+        for number in todo:
+            yield number, write_shard(source, taxonomy, out_dir, number, *spans[number], perceptual_hash)
+        return
+    # spawn: forking a process that runs threads (torch, OpenCV, the progress bar) can deadlock
+    pool = ProcessPoolExecutor(
+        min(num_processes, len(todo)),
+        multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(source, taxonomy, out_dir, perceptual_hash),
+    )
+    try:
+        futures = {pool.submit(_work, number, *spans[number]): number for number in todo}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker: tuple[Source, Taxonomy, Path, bool]
+
+
+def _start_worker(source: Source, taxonomy: Taxonomy, out_dir: Path, perceptual_hash: bool) -> None:
+    global _worker
+    _worker = (source, taxonomy, out_dir, perceptual_hash)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def leave_with_parent() -> None:  # a killed parent cannot stop its workers
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
+def _work(number: int, start: int, stop: int) -> dict[str, Any]:
+    source, taxonomy, out_dir, perceptual_hash = _worker
+    return write_shard(source, taxonomy, out_dir, number, start, stop, perceptual_hash)
