@@ -1,0 +1,147 @@
+"""Three sets of rendered faces with the structure of EmoNet-Face BIG, BINARY and HQ, as sources for packing.
+
+Every sample is a pure function of (set, seed, index), so any number of processes can make them in any order. Persons
+are drawn per set and never shared; ratings come from simulated observers of the rendered actions.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+import numpy as np
+
+from emonet_lightning.data.samples import Kind, RawSample
+from emonet_lightning.errors import UsageError, nearest
+from emonet_lightning.io import fingerprint, sha256_bytes
+from emonet_lightning.synthesis import raters as observers
+from emonet_lightning.synthesis.actions import NUM_ACTIONS
+from emonet_lightning.synthesis.expressions import draw_intensities, load_expressions, perform
+from emonet_lightning.synthesis.identity import Identity, sample_identity, sample_scene
+from emonet_lightning.synthesis.renderer import IMAGE_SIZE, FaceParams, encode_jpeg, render_face
+
+SetName = Literal["big", "binary", "hq"]
+
+_STREAM = {"big": 1, "binary": 2, "hq": 3}
+_KIND: dict[str, Kind] = {"big": "dense", "binary": "binary", "hq": "rated"}
+_COUNT = {"big": 4000, "binary": 1500, "hq": 500}
+_FACES_PER_PERSON = {"big": 4, "binary": 3, "hq": 2}
+_TARGET_RATERS = (0, 1, 3, 5)
+_CONTRAST_RATERS = (2, 3, 4, 6)
+_MAX_VOTES = 3
+
+
+class RenderedFaces:
+    """A set of rendered faces; see `emonet_lightning.data.samples.Source`.
+
+    - `big`: 4,000 faces, labelled 0..7 by a simulated machine, at most 5 emotions above 0.
+    - `binary`: 1,500 faces; the prompted emotion is asked until a no, at most 3 times; its contrast once.
+    - `hq`: 500 faces, 4 of 8 experts rate all emotions 0..7.
+    """
+
+    licence = "MIT"
+
+    def __init__(self, which: SetName, count: int | None = None, seed: int = 0, size: int = IMAGE_SIZE) -> None:
+        """Describe the set; nothing is rendered yet.
+
+        Args:
+            which: `big`, `binary` or `hq`.
+            count: number of faces; the set's own by default.
+            seed: another seed gives other persons, faces and raters.
+            size: width and height in pixels, at least 96.
+
+        Raises:
+            UsageError: unknown set, or a size below 96.
+        """
+        if which not in _STREAM:
+            raise UsageError(f"rendered set '{which}' does not exist; {nearest(which, _STREAM)}")
+        if size < 96:
+            raise UsageError(f"rendered faces of {size} pixels are too small to show expression; use size 96 or more")
+        self.which = which
+        self.kind: Kind = _KIND[which]
+        self.name = f"rendered-{which}"
+        self.count = _COUNT[which] if count is None else count
+        self.seed = seed
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> RawSample:
+        """Render and rate face `index`; raises IndexError outside 0..len-1."""
+        params, prompted, rng = self._face(index)
+        slugs = load_expressions().slugs
+        ratings = getattr(self, f"_rate_{self.which}")(params.actions, prompted, rng)
+        return RawSample(
+            key=f"{self.which}-{index:05d}",
+            image=encode_jpeg(render_face(params, self.size)),
+            ratings=ratings,
+            prompted=slugs[prompted],
+            group=f"{self.which}-person-{self._person_number(index):05d}",
+            meta={"generator": "rendered", "seed": self.seed, "index": index},
+        )
+
+    def params(self, index: int) -> FaceParams:
+        """Return what face `index` is rendered from."""
+        return self._face(index)[0]
+
+    def fingerprint(self) -> str:
+        """Digest of the arguments and of the renderer's code: equal digests mean equal samples."""
+        return fingerprint([self.which, self.count, self.seed, self.size, _code_digest()])
+
+    def _person_number(self, index: int) -> int:
+        return index // _FACES_PER_PERSON[self.which]
+
+    def _person(self, index: int) -> Identity:
+        rng = np.random.default_rng([self.seed, _STREAM[self.which], 1, self._person_number(index)])
+        return sample_identity(rng, NUM_ACTIONS)
+
+    def _face(self, index: int) -> tuple[FaceParams, int, np.random.Generator]:
+        if not 0 <= index < self.count:
+            raise IndexError(f"{self.name} has faces 0..{self.count - 1}, not {index}")
+        stream = _STREAM[self.which]
+        num_emotions = len(load_expressions().slugs)
+        order = np.random.default_rng([self.seed, stream, 2, index // num_emotions]).permutation(num_emotions)
+        prompted = int(order[index % num_emotions])
+        rng = np.random.default_rng([self.seed, stream, 3, index])
+        person = self._person(index)
+        low = 3 if self.which == "big" else 4
+        actions = perform(draw_intensities(prompted, rng, low), person, rng)
+        return FaceParams(person, actions, sample_scene(rng)), prompted, rng
+
+    def _rate_big(self, actions: np.ndarray, prompted: int, rng: np.random.Generator) -> dict[str, dict[str, float]]:
+        return {"machine": _named(observers.label_by_machine(actions, rng))}
+
+    def _rate_binary(self, actions: np.ndarray, prompted: int, rng: np.random.Generator) -> dict[str, dict[str, float]]:
+        table = load_expressions()
+        experts = observers.raters(self.seed, 7)
+        contrast = int(table.contrast[prompted])
+        ratings: dict[str, dict[str, float]] = {}
+        for number in rng.permutation(_TARGET_RATERS)[:_MAX_VOTES]:
+            yes = observers.says_yes(experts[number], prompted, actions, rng, asked=0.05)
+            ratings.setdefault(experts[number].name, {})[table.slugs[prompted]] = float(yes)
+            if not yes:
+                break
+        number = int(rng.choice(_CONTRAST_RATERS))
+        yes = observers.says_yes(experts[number], contrast, actions, rng)
+        ratings.setdefault(experts[number].name, {})[table.slugs[contrast]] = float(yes)
+        return ratings
+
+    def _rate_hq(self, actions: np.ndarray, prompted: int, rng: np.random.Generator) -> dict[str, dict[str, float]]:
+        experts = observers.raters(self.seed, 8)
+        chosen = sorted(rng.choice(len(experts), size=4, replace=False))
+        return {experts[number].name: _named(observers.rate(experts[number], actions, rng)) for number in chosen}
+
+
+def _named(levels: Sequence[int] | np.ndarray) -> dict[str, float]:
+    """Name the levels above 0; an emotion that is not named was rated 0."""
+    return {slug: float(level) for slug, level in zip(load_expressions().slugs, levels, strict=True) if level > 0}
+
+
+@cache
+def _code_digest() -> str:
+    folder = resources.files("emonet_lightning.synthesis")
+    names = ["actions", "canvas", "expressions", "faces", "features", "geometry", "identity", "raters", "renderer"]
+    files = [folder / f"{name}.py" for name in names] + [folder / "expressions.yaml"]
+    return sha256_bytes(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
