@@ -5,9 +5,10 @@ config crops to 0.9, open_clip squashes and falls back to CLIP's mean and std fo
 squashed and every field is explicit.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -37,13 +38,13 @@ class EncoderSpec:
     """Commit of the hub repository that the weights are fetched from."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the library's constructor, e.g. `pad_type: same`."""
-    dtype: str = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the forward pass: `float32`, `bfloat16` or `float16`; features are always returned as float32."""
     size: int | None = None
     """Input side in pixels, if not the library's."""
-    interpolation: str | None = None
+    interpolation: Literal["bilinear", "bicubic"] | None = None
     """`bilinear` or `bicubic`, if not the library's."""
-    resize: str | None = None
+    resize: Literal["squash", "crop"] | None = None
     """`squash` or `crop`, if not the library's."""
     crop_pct: float | None = None
     """Share of the shorter side that `crop` keeps, if not the library's."""
@@ -104,8 +105,18 @@ def resolve(spec: EncoderSpec) -> EncoderSource:
         if not Path(spec.weights).is_file():
             raise MissingInputError(f"{spec.weights}: no such weight file for encoder '{spec.name}'")
         source = replace(source, weights=Path(spec.weights))
-    source = replace(source, options={**source.options, **spec.options})
+    source = replace(source, options={**source.options, **_resized(source, spec), **spec.options})
     return replace(source, preprocess=_overridden(source, spec))
+
+
+def _resized(source: EncoderSource, spec: EncoderSpec) -> dict[str, Any]:
+    """A transformer with learnt positions is told its new input size, and its grid of positions is interpolated."""
+    if source.library != "timm" or spec.size in (None, source.preprocess.size):
+        return {}
+    import timm
+
+    config = timm.get_pretrained_cfg(source.architecture)
+    return {"img_size": spec.size} if config is not None and config.fixed_input_size else {}
 
 
 def _overridden(source: EncoderSource, spec: EncoderSpec) -> PreprocessSpec:
@@ -113,10 +124,13 @@ def _overridden(source: EncoderSource, spec: EncoderSpec) -> PreprocessSpec:
     given = {name: getattr(spec, name) for name in names if getattr(spec, name) is not None}
     if isinstance(source.options.get("img_size"), int):
         given.setdefault("size", source.options["img_size"])
-    return _preprocess(replace(source.preprocess, **given), f"encoder '{spec.name}'")
+    try:
+        return _checked(replace(source.preprocess, **given), f"encoder '{spec.name}'")
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"encoder '{spec.name}': preprocessing {given} is not understood ({error})") from error
 
 
-def _preprocess(spec: PreprocessSpec, where: str) -> PreprocessSpec:
+def _checked(spec: PreprocessSpec, where: str) -> PreprocessSpec:
     for value, choices, what in (
         (spec.interpolation, INTERPOLATIONS, "interpolation"),
         (spec.resize, RESIZE_RULES, "resize"),
@@ -128,8 +142,12 @@ def _preprocess(spec: PreprocessSpec, where: str) -> PreprocessSpec:
     if spec.size < 1 or not 0 < spec.crop_pct <= 1:
         raise UsageError(f"{where}: size must be positive and crop_pct in (0, 1]")
     crop_pct = 1.0 if spec.resize == "squash" else float(spec.crop_pct)
-    mean = tuple(float(value) for value in spec.mean)
-    return replace(spec, size=int(spec.size), crop_pct=crop_pct, mean=mean, std=tuple(float(v) for v in spec.std))
+    return replace(spec, size=int(spec.size), crop_pct=crop_pct, mean=_triple(spec.mean), std=_triple(spec.std))
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
 
 
 def _from_file(path: Path) -> EncoderSource:
@@ -155,14 +173,16 @@ def _from_timm(name: str) -> EncoderSource:
     except RuntimeError:
         tagged = timm.list_pretrained(f"{architecture}.*")
         raise UsageError(f"encoder 'timm/{name}': no weights of that tag; {nearest(name, tagged)}") from None
+    if config is None or config.input_size[-1] != config.input_size[-2]:
+        raise UsageError(f"encoder 'timm/{name}': takes no square images; choose another")
     siglip = "siglip" in architecture
     preprocess = PreprocessSpec(
         size=config.input_size[-1],
         interpolation=config.interpolation,
         resize="squash" if siglip or config.crop_mode == "squash" else "crop",
         crop_pct=config.crop_pct,
-        mean=tuple(config.mean),
-        std=tuple(config.std),
+        mean=_triple(config.mean),
+        std=_triple(config.std),
     )
     return EncoderSource("timm", architecture, tag or None, {}, preprocess, None)
 
@@ -192,8 +212,8 @@ def _from_open_clip(name: str) -> EncoderSource:
         size=size if isinstance(size, int) else size[0],
         interpolation=settings["interpolation"],
         resize={"shortest": "crop", "squash": "squash"}.get(settings["resize_mode"], settings["resize_mode"]),
-        mean=tuple(settings["mean"]),
-        std=tuple(settings["std"]),
+        mean=_triple(settings["mean"]),
+        std=_triple(settings["std"]),
     )
     options = {"quick_gelu": True} if published.get("quick_gelu") or config.get("quick_gelu") else {}
     return EncoderSource("open_clip", architecture, tag or None, options, preprocess, None)
@@ -203,7 +223,7 @@ def build_module(source: EncoderSource) -> nn.Module:
     """Return the encoder's module with the library's initial values, pooled output [B, D], no classifier.
 
     Raises:
-        UsageError: an option that the library does not take.
+        UsageError: an option that the library does not take, or an architecture that it does not know.
     """
     try:
         if source.library == "timm":
@@ -218,6 +238,6 @@ def build_module(source: EncoderSource) -> nn.Module:
         quick_gelu = bool(options.pop("quick_gelu", False))
         vision = {**config["vision_cfg"], "timm_model_pretrained": False, **options}
         return _build_vision_tower(config["embed_dim"], vision, quick_gelu=quick_gelu)
-    except (TypeError, ValueError, AssertionError) as error:
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         detail = " ".join(str(error).split())
-        raise UsageError(f"encoder '{source.name}': options {source.options} do not fit ({detail})") from error
+        raise UsageError(f"encoder '{source.name}' cannot be built with options {source.options} ({detail})") from error

@@ -8,14 +8,47 @@ import torch
 from torch import nn
 
 from emonet_lightning.encoder_sources import EncoderSource, EncoderSpec
-from emonet_lightning.errors import DataError, EnvironmentProblem
+from emonet_lightning.errors import DataError, EnvironmentProblem, MissingInputError
+from emonet_lightning.fetch import encoder_source
+from emonet_lightning.hub import hub_endpoint, hub_errors, probe_hub
+
+_PROBE_SECONDS = 3.0
 
 
 def locate_weights(source: EncoderSource, spec: EncoderSpec) -> Path:
-    """Return the local path of an encoder's weights."""
+    """Return the local path of an encoder's weights, fetching the library's pretrained ones where none were given.
+
+    Raises:
+        UsageError: nothing is published for that name.
+        EnvironmentProblem: not here and no network; the message holds the command to run where there is one.
+    """
     if source.weights is not None:
         return source.weights
-    raise EnvironmentProblem(f"encoder '{source.name}': weights are not here; give --model.encoder.weights FILE")
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
+
+    wanted = encoder_source(source.name)
+    revision = spec.revision or wanted.revision or "main"
+    for filename in wanted.weights:
+        cached = try_to_load_from_cache(wanted.repo_id, filename, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached)
+    endpoint = hub_endpoint()
+    reason = probe_hub(endpoint, _PROBE_SECONDS)  # huggingface_hub itself retries for 46 s
+    if reason is not None:
+        pinned = f" --revision {spec.revision}" if spec.revision else ""
+        raise EnvironmentProblem(
+            f"encoder '{source.name}': its weights are not on this machine and {endpoint} is not reachable ({reason}); "
+            f"where there is a network run: python -m emonet_lightning fetch encoder {source.name} --dir DIR{pinned}; "
+            f"then add here: --model.encoder.weights DIR/{wanted.weights[0]}"
+        )
+    with hub_errors(wanted, revision, endpoint):
+        for filename in wanted.weights:
+            try:
+                return Path(hf_hub_download(wanted.repo_id, filename, revision=revision, endpoint=endpoint))
+            except EntryNotFoundError:
+                continue
+    raise MissingInputError(f"{wanted.repo_id}@{revision}: holds none of {', '.join(wanted.weights)}")
 
 
 def load_weights(module: nn.Module, source: EncoderSource, path: Path) -> None:

@@ -5,6 +5,7 @@ model agree before either is built. The one trade-off: features are computed in 
 (the last one padded), because the last bit of a network's output depends on the batch size.
 """
 
+import json
 from functools import cache
 from typing import Any
 
@@ -135,15 +136,11 @@ def _identity(source: EncoderSource, spec: EncoderSpec, digest: str) -> dict[str
 
 
 def _canonical(options: dict[str, Any]) -> str:
-    import json
-
     return json.dumps(options, sort_keys=True)
 
 
 @cache
 def _feature_dim(library: str, architecture: str, options: str, size: int) -> int:
-    import json
-
     source = EncoderSource(library, architecture, None, json.loads(options), PreprocessSpec(size), None)
     try:
         with torch.device("meta"), torch.no_grad():
