@@ -1,34 +1,24 @@
 """From raters' answers to what a head is trained on and judged by.
 
-Three kinds of sets, three rules: `dense` (one generated label set), `binary` (experts' yes or no on the questions asked)
-and `rated` (several raters on the full scale). A question not asked is masked, never zero; an untouched emotion of a
+Three kinds of sets, three rules: `dense` (one generated label set), `binary` (experts' yes or no on what was asked) and
+`rated` (several raters on the full scale). A question not asked is masked, never zero; an untouched emotion of a
 dense or rated set is a rating of 0, because its rater saw all the sliders. How many raters answered never reaches the
 model: in sequential voting the number of votes gives the label away.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from emonet_lightning.data.samples import Ratings
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.taxonomy import Taxonomy
 
 Missing = Literal["zero", "mask"]
 Consensus = Literal["triple", "majority", "fraction"]
 Unconfirmed = Literal["mask", "yes", "no", "fraction"]
-
-
-class Ratings(Protocol):
-    """Long-form answers, as `PackedSet.ratings` gives them: one entry for each answer that a rater gave."""
-
-    row: np.ndarray
-    rater: np.ndarray
-    raters: list[str]
-    slug_index: np.ndarray
-    slugs: list[str]
-    value: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -48,6 +38,18 @@ class LabelTable:
         """Return the labels of some rows."""
         return LabelTable(self.target[rows], self.mask[rows], self.truth[rows])
 
+    def positive_share(self, taxonomy: Taxonomy) -> np.ndarray:
+        """Return the share of labels above the resting level, per dimension [K]; NaN without labels."""
+        count = self.mask.sum(0)
+        positive = (self.mask & (self.target > resting_levels(taxonomy))).sum(0)
+        return np.where(count > 0, positive / np.maximum(count, 1), np.nan)
+
+    def mean_target(self, taxonomy: Taxonomy) -> np.ndarray:
+        """Return the mean target per dimension [K]; the lowest level without labels."""
+        count = self.mask.sum(0)
+        low = np.array([dimension.low for dimension in taxonomy.dimensions])
+        return np.where(count > 0, (self.target * self.mask).sum(0) / np.maximum(count, 1), low)
+
     @classmethod
     def concatenate(cls, tables: Sequence["LabelTable"]) -> "LabelTable":
         """Stack the rows of several tables."""
@@ -59,7 +61,29 @@ class LabelTable:
         )
 
 
-def rater_cube(ratings: Ratings, num_samples: int, taxonomy: Taxonomy, missing: Missing) -> tuple[np.ndarray, int]:
+class RatedTest(NamedTuple):
+    """What a test compares scores with: N samples in manifest order."""
+
+    keys: list[str]
+    truth: np.ndarray
+    """[N, K], NaN where there is none."""
+    ratings: np.ndarray | None
+    """Every rater kept apart [N, R, K]; None for binary sets."""
+    raters: list[str]
+    prompted: list[str | None]
+    groups: list[str | None]
+    num_filled: int
+    """Untouched answers that were read as a rating of 0."""
+
+
+def resting_levels(taxonomy: Taxonomy) -> np.ndarray:
+    """Return the level at which a dimension is absent [K]: the lowest one of an emotion, 0 of a signed dimension."""
+    return np.array([max(dimension.low, 0.0) for dimension in taxonomy.dimensions])
+
+
+def rater_cube(
+    ratings: Ratings, num_samples: int, taxonomy: Taxonomy, missing: Missing, all_seen: bool = False
+) -> tuple[np.ndarray, int]:
     """Return every rater's ratings [N, R, K] float64 (NaN: not rated) and the number of untouched answers read as 0.
 
     Args:
@@ -68,6 +92,7 @@ def rater_cube(ratings: Ratings, num_samples: int, taxonomy: Taxonomy, missing: 
         taxonomy: columns; answers on dimensions that it lacks are left out.
         missing: `zero`: an emotion that a rater of this image left untouched is 0 (the lowest level); `mask`: unknown.
             Extra dimensions are never filled: 0 is not their resting state.
+        all_seen: every rater labelled every image, also those without any answer (the labeller of a dense set).
     """
     column = _columns(ratings, taxonomy)
     cube = np.full((num_samples, len(ratings.raters), len(taxonomy)), np.nan)
@@ -76,7 +101,7 @@ def rater_cube(ratings: Ratings, num_samples: int, taxonomy: Taxonomy, missing: 
     num_filled = 0
     if missing == "zero":
         emotions = cube[..., : taxonomy.num_emotions]
-        seen = np.zeros(cube.shape[:2], dtype=bool)  # the rater answered something, on whatever dimension
+        seen = np.full(cube.shape[:2], all_seen)  # the rater answered something, on whatever dimension
         seen[ratings.row, ratings.rater] = True
         fill = np.isnan(emotions) & seen[..., None]
         emotions[fill] = taxonomy.dimensions[0].low
@@ -84,9 +109,11 @@ def rater_cube(ratings: Ratings, num_samples: int, taxonomy: Taxonomy, missing: 
     return cube, num_filled
 
 
-def rated_labels(ratings: Ratings, num_samples: int, taxonomy: Taxonomy, missing: Missing) -> LabelTable:
-    """Label with the mean over raters; also right for dense sets, whose labeller is one rater."""
-    cube, num_filled = rater_cube(ratings, num_samples, taxonomy, missing)
+def rated_labels(
+    ratings: Ratings, num_samples: int, taxonomy: Taxonomy, missing: Missing, all_seen: bool = False
+) -> LabelTable:
+    """Label with the mean over raters (a dense set has one: its labeller); arguments as in `rater_cube`."""
+    cube, num_filled = rater_cube(ratings, num_samples, taxonomy, missing, all_seen)
     count = (~np.isnan(cube)).sum(1)
     truth = np.where(count > 0, np.nansum(cube, axis=1) / np.maximum(count, 1), np.nan)
     mask = count > 0

@@ -42,7 +42,7 @@ def check_batch_size(batch_size: int, num_rows: int, world_size: int) -> int:
         below, above = batch_size // world_size * world_size, -(-batch_size // world_size) * world_size
         offer = f"{below} or {above}" if below else f"{above}"
         raise UsageError(
-            f"data.batch_size: {batch_size} is the global batch and {world_size} processes do not divide it; use {offer}"
+            f"data.batch_size: {batch_size} is the global batch, {world_size} processes do not divide it; use {offer}"
         )
     return min(batch_size, -(-num_rows // world_size) * world_size)
 

@@ -1,0 +1,283 @@
+"""FaceDataModule: packed sets as batches of `EmotionBatch`.
+
+A run on images passes each through the frozen encoder once and trains from the cached features; `mode: images` is the
+same order and encoder path without the cache. The plan (rows, labels, steps) is printed before anything is trained.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch.utils.data import DataLoader, Dataset
+
+from emonet_lightning.batch import EmotionBatch
+from emonet_lightning.data.labels import LabelTable, RatedTest, rater_cube
+from emonet_lightning.data.packed import PackedSet
+from emonet_lightning.data.parts import Part
+from emonet_lightning.data.plan import cache_root, choose_rows, describe, locate
+from emonet_lightning.data.rows import FeatureRows, ImageRows, Pixels
+from emonet_lightning.data.sampling import EvalPlan, TrainPlan
+from emonet_lightning.encoders import EncoderSpec, preprocess_spec
+from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.taxonomy import Taxonomy
+from emonet_lightning.transforms import Augmentation
+
+
+class FaceDataModule(LightningDataModule):
+    """Packed sets as batches. Use one of its subclasses, or this with several parts (a combination).
+
+    Args:
+        parts: packed sets; training rows of all are mixed, validation and test rows are those of the last.
+        encoder: linked from `model.encoder`.
+        taxonomy: linked from `model.taxonomy`.
+        extra_dimensions: linked from `model.extra_dimensions`.
+        batch_size: global batch, over all processes.
+        seed: of order, views and augmentation; linked from `seed_everything`.
+        mode: `cached` trains on features computed once; `images` runs the encoder in every step.
+        cache_dir: where features (and the embedded sets) are kept; default `$EMONET_CACHE`, else
+            `~/.cache/emonet_lightning`.
+        views: views of each training image, the first one clean; more than one needs `augmentation`.
+        augmentation: random changes of training images.
+        num_workers: processes that decode images in `mode: images`.
+        num_threads: threads that decode images for the cache; default: the cores allotted to this process.
+        train_split: split to train on.
+        val_split: split to validate on; without it each emotion keeps its last epoch.
+        test_split: split to test on; a set without splits, or a sealed one, is tested whole.
+        num_folds: cross-validation in place of the splits: test on one of so many parts, groups kept whole.
+        fold: which of the parts, 0 .. num_folds - 1.
+        val_share: with folds, share of the training rows to validate on, groups kept whole; 0 for none.
+    """
+
+    def __init__(
+        self,
+        parts: list[Part],
+        encoder: EncoderSpec = EncoderSpec(),  # noqa: B008  (frozen; jsonargparse reads the default)
+        taxonomy: str = "emonet40",
+        extra_dimensions: bool = False,
+        batch_size: int = 256,
+        seed: int = 0,
+        mode: Literal["cached", "images"] = "cached",
+        cache_dir: str | None = None,
+        views: int = 1,
+        augmentation: Augmentation | None = None,
+        num_workers: int = 0,
+        num_threads: int | None = None,
+        train_split: str = "train",
+        val_split: str = "val",
+        test_split: str = "test",
+        num_folds: int = 0,
+        fold: int = 0,
+        val_share: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not parts:
+            raise UsageError("data.parts: name at least one packed set")
+        if views < 1 or (views > 1 and augmentation is None):
+            raise UsageError(f"data.views: {views} views need data.augmentation (and at least 1 view)")
+        if num_folds and not 0 <= fold < num_folds:
+            raise UsageError(f"data.fold: {fold} must be 0 .. {num_folds - 1} (data.num_folds is {num_folds})")
+        self.parts = parts
+        self.encoder = encoder
+        self.taxonomy = Taxonomy.load(taxonomy, extra_dimensions)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.mode = mode
+        self.cache_dir = cache_dir
+        self.views = views
+        self.augmentation = augmentation
+        self.num_workers = num_workers
+        self.num_threads = num_threads
+        self.split_names = {"train": train_split, "val": val_split, "test": test_split}
+        self.num_folds, self.fold, self.val_share = num_folds, fold, val_share
+        self.sets: list[PackedSet] = []
+        self.rows: dict[str, np.ndarray] = {}
+        self.labels: LabelTable | None = None
+        self.features: torch.Tensor | None = None
+
+    # -- set-up ----------------------------------------------------------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Make the embedded sets that are named and not there yet (one process per node)."""
+        for part in self.parts:
+            locate(part.path, self.cache_dir)
+
+    def setup(self, stage: str) -> None:
+        """Open the sets, choose rows, make labels, and fill or load the feature cache."""
+        if self.labels is not None:
+            return
+        self.sets = [PackedSet.open(locate(part.path, self.cache_dir)) for part in self.parts]
+        for packed in self.sets:
+            self._check_columns(packed)
+        self.rows = choose_rows(
+            self.sets,
+            self.split_names,
+            shares=[part.train_share for part in self.parts],
+            folds=(self.num_folds, self.fold, self.val_share),
+            seed=self.seed,
+        )
+        needed = {"fit": ("train",), "validate": ("val",), "test": ("test",)}.get(stage, ())
+        for name in needed:
+            if not len(self.rows[name]):
+                raise DataError(
+                    f"{self.sets[-1].path}: no rows in split '{self.split_names[name]}'; the set has "
+                    f"{ {split: len(rows) for split, rows in self.sets[-1].splits.items()} }"
+                )
+        if stage == "fit" and any(packed.sealed for packed in self.sets):
+            sealed = next(packed for packed in self.sets if packed.sealed)
+            raise DataError(f"{sealed.path}: this set is sealed, for testing only; train on another")
+        self.labels = LabelTable.concatenate(
+            [part.labels(packed, self.taxonomy) for part, packed in zip(self.parts, self.sets, strict=True)]
+        )
+        if self.mode == "cached":
+            self.features = self._features(stage)
+        if stage == "fit":
+            plan = self._train_plan()
+            if plan.batch_size < self.batch_size:
+                rank_zero_warn(
+                    f"data.batch_size: {self.batch_size} is more than the {len(plan.rows)} training rows; "
+                    f"reduced to {plan.batch_size}"
+                )
+            rank_zero_info(describe(self.sets, self.rows, self.labels, self.taxonomy, plan))
+
+    def _check_columns(self, packed: PackedSet) -> None:
+        """Answers are stored by slug; still, a set of another taxonomy or order is refused, not guessed at."""
+        slugs = [entry["slug"] for entry in packed.taxonomy["dimensions"]]
+        size = min(len(slugs), len(self.taxonomy))
+        emotions = self.taxonomy.num_emotions
+        same = slugs[:size] == self.taxonomy.slugs[:size] and packed.taxonomy["num_emotions"] == emotions
+        if not same:
+            self.taxonomy.check_digest(packed.taxonomy["digest"], str(packed.path))
+
+    def _features(self, stage: str) -> torch.Tensor:
+        from emonet_lightning.data.embeddings import build_cache, load_cache
+
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        caches = []
+        for packed in self.sets:
+            folder = build_cache(
+                packed,
+                self.encoder,
+                cache_root(self.cache_dir) / "features",
+                views=self.views if stage == "fit" else 1,
+                augmentation=self.augmentation if stage == "fit" else None,
+                seed=self.seed,
+                device=device,
+                rank=rank,
+                world_size=world,
+                num_threads=self.num_threads,
+            )
+            caches.append(load_cache(folder))
+        return torch.cat(caches, dim=1) if len(caches) > 1 else caches[0]
+
+    # -- what the module and the callbacks ask -----------------------------------------------------------------------
+
+    @property
+    def score_metric(self) -> str:
+        """How validation judges: `average_precision` on binary sets, else `spearman`."""
+        return "average_precision" if self.sets[-1].kind == "binary" else "spearman"
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are validation rows."""
+        return len(self.rows["val"]) > 0
+
+    def truth(self, rows: np.ndarray) -> np.ndarray:
+        """Return what scores of these rows are compared with [n, K]; NaN where there is nothing."""
+        assert self.labels is not None
+        return self.labels.truth[rows]
+
+    def train_labels(self) -> LabelTable:
+        """Return the labels of the training rows."""
+        assert self.labels is not None
+        return self.labels.take(self.rows["train"])
+
+    def feature_statistics(self, l2_normalise: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and standard deviation [D] of the training rows' clean features.
+
+        Raises:
+            UsageError: in `mode: images` nothing is known of the features before training.
+        """
+        if self.features is None:
+            raise UsageError("model.standardise needs data.mode: cached; set model.standardise: false")
+        rows = self.features[0].index_select(0, torch.from_numpy(self.rows["train"])).float()
+        if l2_normalise:
+            rows = torch.nn.functional.normalize(rows)
+        std, mean = torch.std_mean(rows.double(), dim=0)
+        return mean.float(), std.clamp(min=1e-6 * float(std.max().clamp(min=1e-12))).float()
+
+    def test_data(self) -> RatedTest:
+        """Return keys, truth and every rater's ratings of the test rows."""
+        packed, rows = self.sets[-1], self.rows["test"] - self._start(-1)
+        cube, num_filled = None, 0
+        ratings = packed.ratings()
+        if packed.kind != "binary":
+            every, num_filled = rater_cube(
+                ratings, packed.num_samples, self.taxonomy, self.parts[-1].missing, packed.kind == "dense"
+            )
+            cube = every[rows]
+        return RatedTest(
+            keys=[packed.keys[row] for row in rows],
+            truth=self.truth(self.rows["test"]),
+            ratings=cube,
+            raters=ratings.raters,
+            prompted=[packed.prompted[row] for row in rows],
+            groups=[packed.groups[row] for row in rows],
+            num_filled=num_filled,
+        )
+
+    def fingerprint(self) -> list[dict[str, str]]:
+        """Return name and digests of each set, for the run's record."""
+        return [{"name": packed.name, "images": packed.digest, "labels": packed.label_digest} for packed in self.sets]
+
+    # -- loaders -----------------------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader[EmotionBatch]:
+        """Shuffled by (seed, epoch)."""
+        return self._loader(self._rows(train=True), self._train_plan())
+
+    def val_dataloader(self) -> DataLoader[EmotionBatch] | list[Any]:
+        """Validation rows in fixed blocks, each once; an empty list where there are none."""
+        return self._eval_loader("val") if self.has_validation else []
+
+    def test_dataloader(self) -> DataLoader[EmotionBatch]:
+        """Test rows in fixed blocks, each once."""
+        return self._eval_loader("test")
+
+    def _eval_loader(self, split: str) -> DataLoader[EmotionBatch]:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return self._loader(self._rows(train=False), EvalPlan(self.rows[split], rank, world))
+
+    def _train_plan(self) -> TrainPlan:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return TrainPlan(self.rows["train"], self.batch_size, self.seed, rank, world)
+
+    def _rows(self, train: bool) -> Dataset[EmotionBatch]:
+        assert self.labels is not None
+        if self.features is not None:
+            return FeatureRows(self.features, self.labels, self.seed if train else None)
+        spec = preprocess_spec(self.encoder)
+        transform = Pixels(spec, self.augmentation if train else None, self.seed)
+        return ImageRows(self.sets, self.labels, transform, spec.size)
+
+    def _loader(self, rows: Dataset[EmotionBatch], plan: TrainPlan | EvalPlan) -> DataLoader[EmotionBatch]:
+        workers = self.num_workers if self.features is None else 0  # cached batches are cheaper than a queue
+        return DataLoader(
+            rows,
+            batch_size=None,
+            sampler=plan,  # type: ignore[arg-type]
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=_as_is,  # type: ignore[arg-type]
+        )
+
+    def _start(self, part: int) -> int:
+        sizes = [packed.num_samples for packed in self.sets]
+        return sum(sizes[:-1]) if part == -1 else sum(sizes[:part])
+
+
+def _as_is(batch: EmotionBatch) -> EmotionBatch:
+    return batch

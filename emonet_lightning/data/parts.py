@@ -1,0 +1,35 @@
+"""Part: one packed set of a data module, and how its answers become labels."""
+
+from dataclasses import dataclass
+
+from emonet_lightning.data.labels import Consensus, LabelTable, Missing, Unconfirmed, binary_labels, rated_labels
+from emonet_lightning.data.packed import PackedSet
+from emonet_lightning.taxonomy import Taxonomy
+
+
+@dataclass
+class Part:
+    """One packed set of a combination, and how its answers become labels."""
+
+    path: str
+    """Folder that `pack` made, or `embedded:big`, `embedded:binary`, `embedded:hq`."""
+    missing: Missing = "zero"
+    """Dense and rated sets: an untouched emotion is a rating of 0, or masked."""
+    consensus: Consensus = "triple"
+    """Binary sets: rule for an agreed yes."""
+    unconfirmed: Unconfirmed = "mask"
+    """Binary sets: what answers become that are neither an agreed yes nor an agreed no."""
+    yes_value: float = 7.0
+    """Binary sets: score that an agreed yes is trained to (unpublished; an option, not a claim)."""
+    no_value: float = 0.0
+    """Binary sets: score that an agreed no is trained to."""
+    train_share: float = 1.0
+    """Share of the training rows that is used, in (0, 1]; chosen by the seed."""
+
+    def labels(self, packed: PackedSet, taxonomy: Taxonomy) -> LabelTable:
+        """Return the labels of every sample of the set."""
+        ratings = packed.ratings()
+        if packed.kind == "binary":
+            rule = (self.consensus, self.unconfirmed, self.yes_value, self.no_value)
+            return binary_labels(ratings, packed.num_samples, taxonomy, *rule)
+        return rated_labels(ratings, packed.num_samples, taxonomy, self.missing, packed.kind == "dense")

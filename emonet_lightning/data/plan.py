@@ -1,0 +1,118 @@
+"""What a run will read, before it reads it: where sets are, which rows are for what, and the plan in words."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from emonet_lightning.data.labels import LabelTable, resting_levels
+from emonet_lightning.data.packed import PackedSet
+from emonet_lightning.data.sampling import TrainPlan, epoch_order
+from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.taxonomy import Taxonomy
+
+EMBEDDED = "embedded:"
+
+
+def cache_root(cache_dir: str | None) -> Path:
+    """Return the folder for features and embedded sets: the option, `$EMONET_CACHE`, or `~/.cache/emonet_lightning`."""
+    return Path(cache_dir or os.environ.get("EMONET_CACHE") or "~/.cache/emonet_lightning").expanduser()
+
+
+def locate(path: str, cache_dir: str | None) -> Path:
+    """Return the folder of a packed set; `embedded:NAME` is rendered and packed at first use.
+
+    Raises:
+        UsageError: no embedded set of that name.
+    """
+    if not path.startswith(EMBEDDED):
+        return Path(path).expanduser()
+    from emonet_lightning.synthesis.faces import EMBEDDED_SETS, pack_embedded
+
+    name = path.removeprefix(EMBEDDED)
+    if name not in EMBEDDED_SETS:
+        raise UsageError(f"data.path: '{path}' is not an embedded set; choose from {', '.join(EMBEDDED_SETS)}")
+    return pack_embedded(name, cache_root(cache_dir) / "embedded")
+
+
+def grouped_folds(groups: Sequence[str | None], num_folds: int, seed: int) -> np.ndarray:
+    """Deal samples to folds [N] so that a group stays whole and folds are of near-equal size.
+
+    Raises:
+        DataError: fewer groups than folds.
+    """
+    names = [group if group is not None else f"\0{row}" for row, group in enumerate(groups)]
+    unique, inverse, counts = np.unique(np.array(names, dtype=object), return_inverse=True, return_counts=True)
+    if len(unique) < num_folds:
+        raise DataError(f"data.num_folds: {num_folds} folds need as many groups; the set has {len(unique)}")
+    fold_of_group, sizes = np.zeros(len(unique), dtype=np.int64), np.zeros(num_folds, dtype=np.int64)
+    for group in epoch_order(seed, 0, len(unique)):
+        fold_of_group[group] = sizes.argmin()
+        sizes[fold_of_group[group]] += counts[group]
+    return fold_of_group[inverse]
+
+
+def choose_rows(
+    sets: Sequence[PackedSet],
+    split_names: dict[str, str],
+    shares: Sequence[float],
+    folds: tuple[int, int, float],
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Return the rows of `train`, `val` and `test` over the concatenated sets, each ascending.
+
+    Args:
+        sets: packed sets; rows of set i follow those of set i - 1.
+        split_names: name of each split in the sets.
+        shares: share of each set's training rows that is used.
+        folds: (number of folds or 0, fold to test on, share of the rest to validate on), of the last set.
+        seed: of shares and folds.
+    """
+    train, start = [], 0
+    last = sets[-1]
+    num_folds, fold, val_share = folds
+    for packed, share in zip(sets, shares, strict=True):
+        if not 0 < share <= 1:
+            raise UsageError(f"data.train_share: {share} must be in (0, 1]")
+        own = packed.splits.get(split_names["train"], np.zeros(0, dtype=np.int64))
+        if packed is last and num_folds:
+            parts = grouped_folds(packed.groups, num_folds, seed)
+            own, test = np.flatnonzero(parts != fold), np.flatnonzero(parts == fold)
+            val = np.zeros(0, dtype=np.int64)
+            if val_share > 0:
+                inner = grouped_folds([packed.groups[row] for row in own], max(2, round(1 / val_share)), seed + 1)
+                own, val = own[inner != 0], own[inner == 0]
+        elif packed is last:
+            val = packed.splits.get(split_names["val"], np.zeros(0, dtype=np.int64))
+            test = packed.splits.get(split_names["test"], np.zeros(0, dtype=np.int64))
+            if not len(test) and (packed.sealed or not packed.splits):
+                test = np.arange(packed.num_samples)
+        if share < 1:
+            own = np.sort(own[epoch_order(seed, 0, len(own))[: max(1, round(share * len(own)))]])
+        train.append(own + start)
+        start += packed.num_samples
+    offset = start - last.num_samples
+    return {"train": np.concatenate(train), "val": val + offset, "test": test + offset}
+
+
+def describe(
+    sets: Sequence[PackedSet], rows: dict[str, np.ndarray], labels: LabelTable, taxonomy: Taxonomy, plan: TrainPlan
+) -> str:
+    """Return the plan of a training run in a few lines."""
+    used = labels.take(rows["train"])
+    per_head = used.mask.sum(0)
+    positive = int((used.mask & (used.target > resting_levels(taxonomy))).sum())
+    lines = [
+        f"data: {' + '.join(f'{packed.name} ({packed.kind}, {packed.num_samples:,} images)' for packed in sets)}",
+        f"rows: {len(rows['train']):,} train, {len(rows['val']):,} val, {len(rows['test']):,} test; "
+        f"{len(plan):,} steps an epoch of {plan.batch_size} rows",
+        f"labels: {int(per_head.sum()):,} on {int((per_head > 0).sum())} of {len(taxonomy)} heads "
+        f"({per_head.min():,}..{per_head.max():,} a head), {positive:,} above the resting level; "
+        f"{labels.num_filled:,} untouched answers read as 0; "
+        f"{int(used.mask.size - per_head.sum()):,} questions not asked are masked",
+    ]
+    empty = [taxonomy.names[column] for column in np.flatnonzero(per_head == 0)]
+    if empty:
+        lines.append(f"heads without a label are left as they are: {', '.join(empty)}")
+    return "\n".join(lines)
