@@ -1,5 +1,7 @@
 """Agreement metrics equal scikit-learn and SciPy on random and degenerate input."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -184,6 +186,14 @@ def test_rater_spearman_compares_each_rater_with_the_mean_of_the_others():
             both = ~(np.isnan(ratings[:, rater, k]) | np.isnan(others[:, k]))
             expected = stats.spearmanr(ratings[both, rater, k], others[both, k]).statistic
             assert found[rater, k] == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_metrics_load_neither_torch_nor_lightning():
+    code = (
+        "import sys, emonet_lightning.evaluation.comparison; print('torch' in sys.modules, 'lightning' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "False"]
 
 
 def test_two_thousand_raters_who_each_know_one_trait_are_compared(real_data):

@@ -1,0 +1,180 @@
+"""Figures of a run as PNG bytes: curves of the stages, bars per emotion, systems with intervals.
+
+Drawn on `Figure` objects, not through pyplot, so that no display and no global state is involved. Colours are those of
+Okabe and Ito, which colour-blind readers can tell apart; where there are more families than colours, hatching helps.
+"""
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from emonet_lightning.evaluation.comparison import PROMPTED
+from emonet_lightning.run_record import LOSS, SCORE, EmotionFigures, StageRecord
+from emonet_lightning.taxonomy import Taxonomy
+
+BLUE, ORANGE, GREY, DARK = "#0072B2", "#E69F00", "#8A8A8A", "#222222"
+PALETTE = (BLUE, "#56B4E9", "#D55E00", ORANGE, "#009E73", "#CC79A7", GREY)
+HATCHES = ("", "///", "...", "xxx")
+_DPI = 130
+
+
+def curves(stages: Sequence[StageRecord], taxonomy: Taxonomy) -> bytes:
+    """Draw training loss and validation score over steps, one row per stage."""
+    figure = Figure(figsize=(10, 0.6 + 2.9 * len(stages)), layout="constrained")
+    rows = figure.subplots(len(stages), 2, squeeze=False)
+    for (left, right), stage in zip(rows, stages, strict=True):
+        _loss_curve(left, stage)
+        _score_curve(right, stage, taxonomy)
+        for axes in (left, right):
+            axes.set_xlim(0, 1.04 * max(stage.num_steps, 1))
+    return _png(figure)
+
+
+def _loss_curve(axes: Axes, stage: StageRecord) -> None:
+    steps, values = stage.series(LOSS)
+    _frame(axes, f"{stage.name}: training loss", "optimiser step", "loss, sum over emotions")
+    if not len(values):
+        return _nothing(axes, "no training loss logged")
+    axes.plot(steps, values, color=BLUE, linewidth=1.4, marker="o" if len(values) < 40 else "", markersize=3)
+    if (values > 0).all() and values.max() > 10 * values.min():
+        axes.set_yscale("log")
+    return None
+
+
+def _score_curve(axes: Axes, stage: StageRecord, taxonomy: Taxonomy) -> None:
+    steps, values = stage.series(SCORE)
+    _frame(axes, f"{stage.name}: validation score", "optimiser step", "score (no unit, 1 is perfect)")
+    if not len(values):
+        return _nothing(axes, "no validation score logged")
+    single = [stage.series(f"{SCORE}/{slug}") for slug in taxonomy.slugs]
+    for x, y in single:
+        axes.plot(x, y, color=GREY, linewidth=0.6, alpha=0.45, zorder=1)
+    axes.plot(steps, values, color=BLUE, linewidth=2, zorder=3, marker="o" if len(values) < 40 else "", markersize=3)
+    best = stage.best(SCORE)
+    assert best is not None
+    epoch = "" if best.epoch is None else f", epoch {best.epoch}"
+    axes.plot(best.step, best.value, "o", color=ORANGE, markeredgecolor=DARK, markersize=8, zorder=4)
+    handles = [
+        Line2D([], [], color=BLUE, linewidth=2, label="mean"),
+        Line2D(
+            [], [], color=ORANGE, marker="o", markeredgecolor=DARK, linestyle="", label=f"best {best.value:.3f}{epoch}"
+        ),
+    ]
+    if any(len(y) for _, y in single):
+        handles.insert(1, Line2D([], [], color=GREY, linewidth=1, label="single emotions"))
+    axes.legend(handles=handles, fontsize=8, framealpha=0.9, loc="best")
+    return None
+
+
+def emotion_bars(emotions: EmotionFigures, taxonomy: Taxonomy) -> bytes:
+    """Draw one horizontal bar per emotion, highest first, coloured by family, with interval and human figure."""
+    order = emotions.order()
+    undefined = [k for k in range(len(taxonomy)) if k not in set(order)]
+    shown = order + undefined
+    figure = Figure(figsize=(9.5, 2.2 + 0.235 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    title = "Figure per emotion, highest first" + (f"; {len(undefined)} not defined" if undefined else "")
+    _frame(axes, title, emotions.title, "")
+    families = list(dict.fromkeys(d.family for d in taxonomy.dimensions))
+    style = {name: (PALETTE[i % len(PALETTE)], HATCHES[i // len(PALETTE) % 4]) for i, name in enumerate(families)}
+    for row, k in enumerate(shown):
+        colour, hatch = style[taxonomy.dimensions[k].family]
+        value = emotions.values[k]
+        if np.isnan(value):
+            axes.text(0, row, " not defined", va="center", fontsize=7.5, color=GREY)
+            continue
+        axes.barh(row, value, color=colour, hatch=hatch, edgecolor="white", linewidth=0.3, height=0.78)
+        if not np.isnan(emotions.low[k]):
+            axes.plot([emotions.low[k], emotions.high[k]], [row, row], color=DARK, linewidth=1, zorder=3)
+    axes.plot(
+        emotions.human[shown], np.arange(len(shown)), "D", color="white", markeredgecolor=DARK, markersize=5, zorder=4
+    )
+    handles: list[Any] = []
+    if families != [None]:
+        handles += [
+            Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=name or "extra dimension")
+            for name, (colour, hatch) in style.items()
+        ]
+    if not np.isnan(emotions.low).all():
+        handles.append(Line2D([], [], color=DARK, linewidth=1, label="bootstrap interval"))
+    if not np.isnan(emotions.human).all():
+        human = Line2D(
+            [], [], marker="D", color="white", markeredgecolor=DARK, linestyle="", label="one rater with the others"
+        )
+        handles.append(human)
+    if order:
+        mean = float(np.mean(emotions.values[order]))
+        axes.axvline(mean, color=DARK, linewidth=1, linestyle="--", zorder=0)
+        handles.append(Line2D([], [], color=DARK, linewidth=1, linestyle="--", label=f"mean {mean:.3f}"))
+    axes.axvline(0, color=DARK, linewidth=0.8)
+    axes.set_yticks(range(len(shown)), [_short(taxonomy.names[k]) for k in shown], fontsize=8)
+    axes.set_ylim(len(shown) - 0.4, -0.6)  # the best on top
+    if handles:  # below the axes: inside, it would hide marks
+        figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=3, frameon=False)
+    return _png(figure)
+
+
+def systems(comparison: Mapping[str, Any]) -> bytes:
+    """Draw mean Spearman of each system with its interval, the compared model on top."""
+    rows = [(name, found["spearman"], found["low"], found["high"]) for name, found in comparison["systems"].items()]
+    rows.sort(key=lambda row: (row[0] != comparison["subject"], -(row[1] if row[1] is not None else -np.inf)))
+    human = (comparison.get("raters") or {}).get("spearman")
+    if human is not None:
+        rows.append(("one rater with the others", human, None, None))
+    figure = Figure(figsize=(9.5, 1.5 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    title = f"Systems on the same {comparison['num_samples']} samples"
+    label = f"Spearman, mean over {comparison['num_emotions']} emotions ({comparison['level']:.0%} interval)"
+    _frame(axes, title, label, "")
+    for y, (name, value, low, high) in enumerate(rows):
+        if value is None:
+            axes.text(0, y, " not defined", va="center", fontsize=8, color=GREY)
+            continue
+        colour = BLUE if name == comparison["subject"] else DARK
+        if low is not None and high is not None:
+            axes.plot([low, high], [y, y], color=colour, linewidth=4, alpha=0.45, solid_capstyle="butt")
+        axes.plot(value, y, "D" if name == "one rater with the others" else "o", color=colour, markersize=7)
+        text = f"{value:.3f}" if low is None or high is None else f"{value:.3f}  [{low:.3f}, {high:.3f}]"
+        axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=colour)
+    axes.axvline(0, color=DARK, linewidth=0.8)
+    axes.margins(x=0.06)
+    names = [f"{name} (upper reference)" if name == PROMPTED else _short(name) for name, *_ in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=9)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    return _png(figure)
+
+
+def _frame(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if "step" in x:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+def _nothing(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _short(name: str) -> str:
+    return textwrap.shorten(name, 44, placeholder=" ...") if " " in name else name[:44]
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,239 @@
+"""report.md of a run with its figures, and the final table on the console; both from the run's files.
+
+Nothing here is measured anew: a figure in the report can be found in `metrics.jsonl`, `results.json`, the manifest or
+the comparison that was passed in. Reading is `run_record.py`, drawing `figures.py`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from emonet_lightning.evaluation.comparison import PROMPTED
+from emonet_lightning.io import atomic_write
+from emonet_lightning.run_record import LOSS, SCORE, EmotionFigures, RunRecord, StageRecord
+from emonet_lightning.taxonomy import Taxonomy
+
+REPORT_FILE = "report.md"
+_ENDS = 5  # best and worst emotions shown by name
+
+
+def write_report(
+    run_dir: Path,
+    stages: Sequence[str],
+    taxonomy: Taxonomy,
+    *,
+    heads: Mapping[str, Any] | None = None,
+    comparison: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+) -> Path:
+    """Write `report.md` and its PNG figures into a run's folder, from the files there.
+
+    Args:
+        run_dir: the run; stage `s` lies in `run_dir/s`, or in `run_dir` where there is no such folder.
+        stages: names of the stages, in order.
+        taxonomy: names and families of the columns.
+        heads: best epochs, dead and constant heads; see `RunRecord.read`.
+        comparison: what `evaluation.comparison.compare` returned.
+        notes: sentences on what was not measured, added to those found here.
+
+    Returns:
+        Path of `report.md`.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        DataError: a file of the run is not JSON.
+    """
+    from emonet_lightning import figures  # here, so that commands without a report do not load matplotlib
+
+    run_dir = Path(run_dir)
+    record = RunRecord.read(run_dir, stages, taxonomy, heads=heads, comparison=comparison, notes=notes)
+    emotions = record.emotions()
+    pictures = {}
+    if any(stage.lines for stage in record.stages):
+        pictures["curves.png"] = figures.curves(record.stages, taxonomy)
+    if emotions is not None:
+        pictures["emotions.png"] = figures.emotion_bars(emotions, taxonomy)
+    if comparison:
+        pictures["systems.png"] = figures.systems(comparison)
+    for name, content in pictures.items():
+        atomic_write(run_dir / "figures" / name, content)
+    path = run_dir / REPORT_FILE
+    atomic_write(path, "\n\n".join(_sections(record, emotions, set(pictures))) + "\n")
+    return path
+
+
+def _sections(record: RunRecord, emotions: EmotionFigures | None, pictures: set[str]) -> Iterable[str]:
+    yield f"# Run {record.name}"
+    yield (
+        f"Taxonomy {record.taxonomy.name}: {record.taxonomy.num_emotions} emotion(s)"
+        + (
+            f" and {extras} extra dimension(s)."
+            if (extras := len(record.taxonomy) - record.taxonomy.num_emotions)
+            else "."
+        )
+    )
+    yield "## Training"
+    header = ("stage", "steps", "epochs", "first loss", "last loss", "best validation score", "at epoch")
+    yield _table(header, [_stage_row(stage) for stage in record.stages])
+    if "curves.png" in pictures:
+        yield "![Training loss and validation score over steps](figures/curves.png)"
+    results = record.summary_results()
+    if results:
+        yield "## Results"
+        yield _table(("figure", "value"), [(f"`{key}`", _number(value)) for key, value in sorted(results.items())])
+    if record.comparison:
+        yield from _systems(record.comparison)
+    if emotions is not None:
+        yield "## Emotions"
+        yield f"{emotions.title}. {_ends(record, emotions)}".rstrip()
+        yield "![Figure per emotion, sorted](figures/emotions.png)"
+        yield from _emotion_table(record, emotions)
+    yield "## Heads"
+    yield from _heads(record)
+    missing = record.missing()
+    if missing:
+        yield "## Not measured"
+        yield "\n".join(f"- {sentence}" for sentence in missing)
+
+
+def _stage_row(stage: StageRecord) -> tuple[str, ...]:
+    losses = stage.series(LOSS)[1]
+    best = stage.best(SCORE)
+    first, last = (_number(losses[0]), _number(losses[-1])) if len(losses) else ("-", "-")
+    score, epoch = (_number(best.value), "-" if best.epoch is None else str(best.epoch)) if best else ("-", "-")
+    return stage.name, str(stage.num_steps), str(stage.num_epochs), first, last, score, epoch
+
+
+def _systems(comparison: Mapping[str, Any]) -> Iterable[str]:
+    level = f"{comparison['level']:.0%}"
+    subject = comparison["subject"]
+    yield "## Systems compared"
+    rows = []
+    for name, found in comparison["systems"].items():
+        difference = comparison["differences"].get(name)
+        rows.append(
+            (
+                f"**{name}**" if name == subject else _label(name),
+                _number(found["spearman"]),
+                _interval(found),
+                _number(difference["difference"]) if difference else "",
+                _interval(difference) if difference else "",
+                str(found["num_undefined"] or ""),
+            )
+        )
+    if comparison.get("raters"):
+        rows.append(("one rater with the others", _number(comparison["raters"]["spearman"]), "", "", "", ""))
+    yield _table(
+        ("system", "Spearman", f"{level} interval", f"{subject} minus it", f"{level} interval", "constant, as 0"), rows
+    )
+    yield "![Systems with intervals](figures/systems.png)"
+    yield (
+        f"Figure: {comparison['method']}. {comparison['num_samples']} samples, {comparison['num_emotions']} emotions, "
+        f"{comparison['num_draws']} draws, seed {comparison['seed']}."
+    )
+
+
+def _label(name: str) -> str:
+    return f"{name} (upper reference)" if name == PROMPTED else name
+
+
+def _ends(record: RunRecord, emotions: EmotionFigures) -> str:
+    order, names = emotions.order(), record.taxonomy.names
+    if len(order) <= 2 * _ENDS:
+        return ""
+    best, worst = (
+        ", ".join(f"{names[k]} {_number(emotions.values[k])}" for k in part)
+        for part in (order[:_ENDS], order[: -_ENDS - 1 : -1])
+    )
+    return f"Best: {best}. Worst: {worst}."
+
+
+def _emotion_table(record: RunRecord, emotions: EmotionFigures) -> Iterable[str]:
+    epochs = record.heads.get("best_epochs") or {}
+    own = record.heads.get("own_best")
+    rows, order = [], emotions.order()
+    for k in order + [k for k in range(len(record.taxonomy)) if k not in set(order)]:
+        dimension = record.taxonomy.dimensions[k]
+        epoch = "" if epochs.get(dimension.slug) is None else str(epochs[dimension.slug])
+        if epoch and own is not None and dimension.slug not in own:
+            epoch += " (overall)"
+        interval = _interval({"low": emotions.low[k], "high": emotions.high[k]})
+        human = _number(emotions.human[k])
+        rows.append((dimension.name, dimension.family or "", _number(emotions.values[k]), interval, human, epoch))
+    header = ("emotion", "family", "figure", "interval", "one rater with the others", "head from epoch")
+    kept = [i for i in range(len(header)) if i in (0, 2) or any(row[i] not in ("", "-") for row in rows)]
+    yield _table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+    if own is not None and any("overall" in row[5] for row in rows):
+        yield "(overall): too few positives or negatives in validation to choose by, so the epoch best overall counts."
+
+
+def _heads(record: RunRecord) -> Iterable[str]:
+    names = dict(zip(record.taxonomy.slugs, record.taxonomy.names, strict=True))
+    for key, meaning in (("dead_heads", "dead (no unit of a hidden layer active)"), ("constant_heads", "constant")):
+        if key not in record.heads:
+            yield f"Whether heads are {meaning} was not checked."
+        elif record.heads[key]:
+            listed = ", ".join(names.get(slug, slug) for slug in record.heads[key])
+            yield f"**{len(record.heads[key])} {meaning}:** {listed}."
+        else:
+            yield f"No head is {meaning}."
+    if not record.heads.get("best_epochs"):
+        yield "Which epoch each head is from was not recorded."
+
+
+def final_table(
+    run_dir: Path,
+    stages: Sequence[str],
+    taxonomy: Taxonomy,
+    *,
+    heads: Mapping[str, Any] | None = None,
+    comparison: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+) -> Table:
+    """Return the console's closing table: stages, results, systems, best and worst emotions. Arguments as above."""
+    record = RunRecord.read(Path(run_dir), stages, taxonomy, heads=heads, comparison=comparison, notes=notes)
+    table = Table(title=f"Run {record.name}", title_justify="left", title_style="bold")
+    table.add_column("figure")
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for stage in record.stages:
+        best = stage.best(SCORE)
+        if best is not None:
+            where = f"step {best.step}" if best.epoch is None else f"epoch {best.epoch}"
+            table.add_row(f"{stage.name}: best validation score", _number(best.value), where)
+    table.add_section()
+    for key, value in sorted(record.summary_results().items()):
+        table.add_row(key, _number(value), "")
+    table.add_section()
+    for name, found in (comparison or {}).get("systems", {}).items():
+        bold = "bold" if comparison and name == comparison["subject"] else ""
+        table.add_row(f"Spearman of {_label(name)}", _number(found["spearman"]), _interval(found), style=bold)
+    if comparison and comparison.get("raters"):
+        table.add_row("Spearman of one rater with the others", _number(comparison["raters"]["spearman"]), "")
+    table.add_section()
+    emotions = record.emotions()
+    order = emotions.order() if emotions is not None else []
+    for k in order if len(order) <= 6 else [*order[:3], *order[-3:]]:
+        assert emotions is not None
+        beside = _interval({"low": emotions.low[k], "high": emotions.high[k]})
+        table.add_row(taxonomy.names[k], _number(emotions.values[k]), beside)
+    for key, text in (("dead_heads", "dead heads"), ("constant_heads", "constant heads")):
+        if record.heads.get(key):
+            table.add_row(text, str(len(record.heads[key])), "", style="bold red")
+    return table
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def _interval(found: Mapping[str, float | None]) -> str:
+    low, high = _number(found["low"]), _number(found["high"])
+    return "" if "-" in (low, high) else f"{low} .. {high}"

@@ -1,0 +1,227 @@
+"""RunRecord: what a run's folder says about the run, in the form that report and console table read.
+
+Pieces may be missing (no test set, no raters, a run stopped in its first epoch): what is not there is left out or NaN,
+and `missing` says so in words.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emonet_lightning.io import read_bytes, read_json
+from emonet_lightning.taxonomy import Taxonomy
+
+Array = NDArray[np.float64]
+METRICS_FILE = "metrics.jsonl"
+RESULTS_FILE = "results.json"
+MANIFEST_FILE = "manifest.json"
+LOSS = "train/loss"
+SCORE = "val/score"
+_TEST_METRICS = ("spearman", "score", "average_precision")
+
+
+class Best(NamedTuple):
+    """The highest value of a series and where it was."""
+
+    value: float
+    step: int
+    epoch: int | None
+
+
+class EmotionFigures(NamedTuple):
+    """One figure per dimension, and what stands beside it; NaN where unknown."""
+
+    title: str
+    values: Array
+    low: Array
+    high: Array
+    human: Array
+    on_test: bool
+
+    def order(self) -> list[int]:
+        """Columns with a figure, highest first."""
+        return [int(k) for k in np.argsort(-self.values, kind="stable") if not np.isnan(self.values[k])]
+
+
+@dataclass
+class StageRecord:
+    """The logged lines of one stage, in order of steps."""
+
+    name: str
+    lines: list[dict[str, Any]]
+
+    def series(self, key: str) -> tuple[Array, Array]:
+        """Return steps and finite values logged under `key` (two empty arrays if none)."""
+        points = [(line["step"], line[key]) for line in self.lines if _is_number(line.get(key))]
+        table = np.array(points, dtype=np.float64).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+    def best(self, key: str) -> Best | None:
+        """Return the first highest value under `key`, None if nothing was logged."""
+        known = [line for line in self.lines if _is_number(line.get(key))]
+        if not known:
+            return None
+        line = max(known, key=lambda line: line[key])
+        return Best(float(line[key]), int(line["step"]), line.get("epoch"))
+
+    @property
+    def num_steps(self) -> int:
+        """Last logged step."""
+        return int(self.lines[-1]["step"]) if self.lines else 0
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs begun, as far as logged."""
+        epochs = [line["epoch"] for line in self.lines if _is_number(line.get("epoch"))]
+        return int(max(epochs)) + 1 if epochs else 0
+
+
+@dataclass
+class RunRecord:
+    """A run: stages, results, heads, and the comparison of systems where there is one."""
+
+    name: str
+    taxonomy: Taxonomy
+    stages: list[StageRecord]
+    results: dict[str, float] = field(default_factory=dict)
+    heads: Mapping[str, Any] = field(default_factory=dict)
+    comparison: Mapping[str, Any] | None = None
+    notes: Sequence[str] = ()
+
+    @classmethod
+    def read(
+        cls,
+        run_dir: Path,
+        stages: Sequence[str],
+        taxonomy: Taxonomy,
+        *,
+        heads: Mapping[str, Any] | None = None,
+        comparison: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
+    ) -> "RunRecord":
+        """Read a run's folder.
+
+        Args:
+            run_dir: the run. A stage lies in `run_dir/<stage>`; a stage without such a folder lies in `run_dir` itself.
+            stages: names, in order.
+            taxonomy: names of the columns.
+            heads: `best_epochs` {slug: epoch}, `own_best` [slugs whose epoch is their own best; others took the epoch
+                best overall], `dead_heads` [slugs], `constant_heads` [slugs]; each may be absent. By default the
+                `training` entry of the last stage's `manifest.json`.
+            comparison: what `evaluation.comparison.compare` returned.
+            notes: further sentences on what was not measured.
+
+        Raises:
+            DataError: a file is there and is not JSON.
+        """
+        run_dir = Path(run_dir)
+        folders = [run_dir / stage if (run_dir / stage).is_dir() else run_dir for stage in stages] or [run_dir]
+        results: dict[str, float] = {}
+        manifest: dict[str, Any] = {}
+        for folder in [*folders, run_dir]:
+            results |= _read_if_there(folder / RESULTS_FILE)
+            manifest = _read_if_there(folder / MANIFEST_FILE) or manifest
+        return cls(
+            name=run_dir.resolve().name,
+            taxonomy=taxonomy,
+            stages=[
+                StageRecord(name, _read_lines(folder / METRICS_FILE))
+                for name, folder in zip(stages or [run_dir.resolve().name], folders, strict=True)
+            ],
+            results={key: float(value) for key, value in results.items() if _is_number(value)},
+            heads=heads if heads is not None else manifest.get("training") or {},
+            comparison=comparison,
+            notes=notes,
+        )
+
+    def summary_results(self) -> dict[str, float]:
+        """Return results that are not of a single dimension."""
+        slugs = set(self.taxonomy.slugs)
+        return {key: value for key, value in self.results.items() if key.rsplit("/", 1)[-1] not in slugs}
+
+    def emotions(self) -> EmotionFigures | None:
+        """Return the main figure per dimension: of the test set, else of validation; None if there is neither."""
+        size = len(self.taxonomy)
+        human = _column(((self.comparison or {}).get("raters") or {}).get("per_emotion"), size)
+        unknown = np.full(size, np.nan)
+        if self.comparison:
+            found = self.comparison["systems"][self.comparison["subject"]]["per_emotion"]
+            values, low, high = (_column(found[key], size) for key in ("spearman", "low", "high"))
+            return EmotionFigures("Spearman with the raters' mean on test", values, low, high, human, True)
+        for metric in _TEST_METRICS:
+            tested = self._by_slug(f"test/{metric}", self.results)
+            if tested is not None:
+                return EmotionFigures(f"{metric} on test", tested, unknown, unknown, human, True)
+        for stage in reversed(self.stages):
+            best = {f"{SCORE}/{slug}": stage.best(f"{SCORE}/{slug}") for slug in self.taxonomy.slugs}
+            validated = self._by_slug(SCORE, {key: found.value for key, found in best.items() if found})
+            if validated is not None:
+                title = f"Best validation score of stage {stage.name} (epoch chosen by it)"
+                return EmotionFigures(title, validated, unknown, unknown, human, False)
+        return None
+
+    def _by_slug(self, prefix: str, figures: Mapping[str, float]) -> Array | None:
+        values = np.array([figures.get(f"{prefix}/{slug}", np.nan) for slug in self.taxonomy.slugs])
+        return None if np.isnan(values).all() else values
+
+    def missing(self) -> list[str]:
+        """Return sentences on what this run did not measure."""
+        found = list(self.notes)
+        for stage in self.stages:
+            if not stage.lines:
+                found.append(f"Stage {stage.name} logged nothing.")
+            elif not len(stage.series(SCORE)[1]):
+                found.append(
+                    f"Stage {stage.name} has no validation score: no curve, and no best epoch could be chosen."
+                )
+        emotions = self.emotions()
+        if emotions is None or not emotions.on_test:
+            source = "" if emotions is None else ": the figures per emotion are those of validation"
+            found.append(f"Nothing was tested on held-out ratings{source}.")
+        if emotions is not None:
+            names = [self.taxonomy.names[k] for k in np.flatnonzero(np.isnan(emotions.values))]
+            if names:
+                found.append(
+                    f"No figure for {len(names)} of {len(self.taxonomy)} (undefined here): {', '.join(names)}."
+                )
+        if not self.comparison:
+            found.append("No other system was run on the test samples, so there is nothing to compare with.")
+        elif "raters" not in self.comparison:
+            found.append("The ratings are one per sample: how far raters agree with each other is unknown.")
+        return found
+
+
+def _column(values: Sequence[float | None] | None, size: int) -> Array:
+    """Return values as [size], None and what lacks at the end (extra dimensions) as NaN."""
+    column = np.full(size, np.nan)
+    known = [np.nan if value is None else float(value) for value in (values or [])][:size]
+    column[: len(known)] = known
+    return column
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _read_if_there(path: Path) -> dict[str, Any]:
+    content = read_json(path) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Merge lines by step: a resumed run repeats steps (the later line wins), a killed one ends in half a line."""
+    merged: dict[int, dict[str, Any]] = {}
+    for text in read_bytes(path).decode(errors="replace").splitlines() if path.is_file() else []:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict) and _is_number(line.get("step")):
+            merged[int(line["step"])] = {**merged.get(int(line["step"]), {}), **line}
+    return [merged[step] for step in sorted(merged)]

@@ -1,0 +1,196 @@
+"""The report holds the run's own figures and survives whatever a run lacks."""
+
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from rich.console import Console
+
+from emonet_lightning.errors import DataError
+from emonet_lightning.evaluation.comparison import compare, reference_systems
+from emonet_lightning.report import final_table, write_report
+from emonet_lightning.run_record import RunRecord
+from emonet_lightning.taxonomy import Taxonomy
+
+
+def write_metrics(folder, taxonomy, num_epochs=4, score=True):
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for epoch in range(num_epochs):
+        line = {"step": 10 * (epoch + 1), "epoch": epoch, "train/loss": 9.0 - epoch}
+        if score:
+            peak = 1 - abs(epoch - 2) / 10  # epoch 2 is best
+            line["val/score"] = 0.5 * peak
+            line |= {f"val/score/{slug}": peak * k / len(taxonomy) for k, slug in enumerate(taxonomy.slugs)}
+        lines.append(json.dumps(line))
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def emonet():
+    return Taxonomy.load("emonet40")
+
+
+@pytest.fixture
+def tested(tmp_path, emonet):
+    """A two-stage run with a rated test set: folder and the arguments of its report."""
+    rng = np.random.default_rng(0)
+    for stage in ("pretrain", "finetune"):
+        write_metrics(tmp_path / stage, emonet)
+    truth = rng.random((60, 40))
+    ratings = np.clip(np.round(7 * truth[:, None] + rng.normal(0, 1, (60, 3, 40))), 0, 7)
+    ratings[:, :, 5] = 0
+    scores = truth + rng.normal(0, 0.2, truth.shape)
+    systems = {"model": scores, **reference_systems(scores, ratings, np.eye(40)[truth.argmax(axis=1)])}
+    comparison = compare(systems, ratings, num_draws=20)
+    (tmp_path / "finetune" / "results.json").write_text(
+        json.dumps({"test/kappa": 0.456, **{f"test/kappa/{slug}": 0.1 for slug in emonet.slugs}})
+    )
+    heads = {
+        "best_epochs": {slug: k % 4 for k, slug in enumerate(emonet.slugs)},
+        "own_best": emonet.slugs[:30],
+        "dead_heads": ["awe"],
+        "constant_heads": [],
+    }
+    return tmp_path, {"heads": heads, "comparison": comparison, "notes": ["Real photographs were not tested."]}
+
+
+def text_of(table):
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+def test_report_of_a_two_stage_run_names_stages_systems_emotions_heads_and_gaps(tested, emonet):
+    run_dir, arguments = tested
+    report = write_report(run_dir, ["pretrain", "finetune"], emonet, **arguments).read_text()
+    assert "| pretrain | 40 | 4 | 9.000 | 6.000 | 0.500 | 2 |" in report
+    assert "| `test/kappa` | 0.456 |" in report
+    assert "test/kappa/" not in report
+    subject = arguments["comparison"]["systems"]["model"]
+    assert f"| **model** | {subject['spearman']:.3f} | {subject['low']:.3f} .. {subject['high']:.3f} |" in report
+    assert "| prompted label (upper reference) |" in report
+    assert "**1 dead (no unit of a hidden layer active):** Awe." in report
+    assert "No head is constant." in report
+    assert "3 (overall)" in report
+    for name in emonet.names:
+        assert f"| {name} |" in report
+    assert "No figure for 1 of 40 (undefined here): Affection." in report
+    assert "Real photographs were not tested." in report
+
+
+def test_figures_are_pictures_with_ink_and_are_those_that_the_report_shows(tested, emonet):
+    run_dir, arguments = tested
+    report = write_report(run_dir, ["pretrain", "finetune"], emonet, **arguments).read_text()
+    written = sorted(path.name for path in (run_dir / "figures").iterdir())
+    assert written == ["curves.png", "emotions.png", "systems.png"]
+    for name in written:
+        assert f"(figures/{name})" in report
+        picture = imread(run_dir / "figures" / name)
+        assert picture.shape[1] > 900
+        assert 0.01 < (picture[..., :3].min(axis=2) < 0.6).mean() < 0.5
+
+
+def test_the_report_of_the_same_run_is_the_same_bytes(tested, emonet):
+    run_dir, arguments = tested
+    found = []
+    for _ in range(2):
+        write_report(run_dir, ["pretrain", "finetune"], emonet, **arguments)
+        found.append([path.read_bytes() for path in sorted(run_dir.glob("**/*")) if path.is_file()])
+    assert found[0] == found[1]
+
+
+def test_emotions_are_sorted_best_first_with_the_undefined_last(tested, emonet):
+    run_dir, arguments = tested
+    emotions = RunRecord.read(run_dir, ["pretrain", "finetune"], emonet, **arguments).emotions()
+    figures = [emotions.values[k] for k in emotions.order()]
+    assert figures == sorted(figures, reverse=True)
+    assert len(figures) == 39
+    report = write_report(run_dir, ["pretrain", "finetune"], emonet, **arguments).read_text()
+    table = report[report.index("| emotion |") :]
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[2:42]]
+    assert rows == [emonet.names[k] for k in emotions.order()] + ["Affection"]
+
+
+def test_console_table_shows_stages_results_systems_and_extremes(tested, emonet):
+    run_dir, arguments = tested
+    text = text_of(final_table(run_dir, ["pretrain", "finetune"], emonet, **arguments))
+    for expected in ("pretrain: best validation score", "epoch 2", "test/kappa", "Spearman of model", "dead heads"):
+        assert expected in text
+    assert "Spearman of one rater with the others" in text
+
+
+def test_a_one_stage_run_without_test_or_raters_says_what_is_not_measured(tmp_path, emonet):
+    write_metrics(tmp_path, emonet)
+    report = write_report(tmp_path, ["fit"], emonet).read_text()
+    assert "| fit | 40 | 4 |" in report
+    assert "Best validation score of stage fit" in report
+    assert "Nothing was tested on held-out ratings" in report
+    assert "No other system was run" in report
+    assert "was not checked" in report
+    assert not (tmp_path / "figures" / "systems.png").exists()
+
+
+@pytest.mark.parametrize("stages", [[], ["fit"], ["pretrain", "finetune"]])
+def test_an_empty_run_folder_gives_a_report_that_says_so(tmp_path, emonet, stages):
+    report = write_report(tmp_path, stages, emonet).read_text()
+    assert "logged nothing" in report
+    assert "![" not in report
+    text_of(final_table(tmp_path, stages, emonet))
+
+
+def test_a_run_without_validation_says_that_no_epoch_could_be_chosen(tmp_path, emonet):
+    write_metrics(tmp_path, emonet, score=False)
+    report = write_report(tmp_path, ["fit"], emonet).read_text()
+    assert "no best epoch could be chosen" in report
+    assert (tmp_path / "figures" / "curves.png").exists()
+
+
+def test_a_resumed_run_counts_each_step_once_and_half_a_line_is_left_out(tmp_path, emonet):
+    lines = [
+        {"step": 10, "epoch": 0, "train/loss": 3.0},
+        {"step": 20, "epoch": 1, "train/loss": 2.0, "val/score": math.nan},
+        {"step": 20, "epoch": 1, "train/loss": 1.5, "val/score": None},
+        {"step": 30, "epoch": 2, "val/score": 0.25},
+    ]
+    text = "\n".join(json.dumps(line) for line in lines) + '\n{"step": 40, "epo'
+    (tmp_path / "metrics.jsonl").write_text(text)
+    stage = RunRecord.read(tmp_path, ["fit"], emonet).stages[0]
+    assert [part.tolist() for part in stage.series("train/loss")] == [[10, 20], [3.0, 1.5]]
+    assert stage.best("val/score") == (0.25, 30, 2)
+    assert "0.250" in write_report(tmp_path, ["fit"], emonet).read_text()
+
+
+@pytest.mark.parametrize("num_emotions", [1, 2, 100])
+def test_other_taxonomies_from_one_to_a_hundred_emotions_are_drawn(tmp_path, num_emotions):
+    families = 9 if num_emotions == 100 else 0
+    entries = [
+        f"{{name: 'Emotion {k} | of a long kind', slug: e{k}" + (f", family: F{k % families}}}" if families else "}")
+        for k in range(num_emotions)
+    ]
+    (tmp_path / "own.yaml").write_text("levels: [1, 7]\nemotions:\n" + "".join(f"  - {entry}\n" for entry in entries))
+    own = Taxonomy.load(str(tmp_path / "own.yaml"))
+    write_metrics(tmp_path, own)
+    scores = np.random.default_rng(0).random((12, num_emotions))
+    comparison = compare({"model": scores, "all-zero": np.zeros_like(scores)}, scores, num_draws=5)
+    report = write_report(tmp_path, ["fit"], own, comparison=comparison).read_text()
+    assert f"| Emotion {num_emotions - 1} \\| of a long kind |" in report
+    assert "how far raters agree with each other is unknown" in report
+    assert imread(tmp_path / "figures" / "emotions.png").shape[0] > 25 * num_emotions
+
+
+def test_extra_dimensions_have_rows_but_no_part_in_the_comparison(tested):
+    run_dir, arguments = tested
+    taxonomy = Taxonomy.load("emonet40", extra_dimensions=True)
+    report = write_report(run_dir, ["pretrain", "finetune"], taxonomy, **arguments).read_text()
+    assert "40 emotion(s) and 4 extra dimension(s)" in report
+    assert "No figure for 5 of 44" in report
+
+
+def test_results_that_are_not_json_are_an_error_naming_the_file(tmp_path, emonet):
+    (tmp_path / "results.json").write_text("{broken")
+    with pytest.raises(DataError, match=r"results\.json"):
+        write_report(tmp_path, ["fit"], emonet)
