@@ -1,0 +1,187 @@
+"""What a run keeps beside its weights: each emotion's best heads, its metrics as lines, its speed.
+
+Files of deterministic values (`metrics.jsonl`) and of measured times (`timing.jsonl`) are apart, so that two runs of one
+seed can be compared byte by byte.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+
+from emonet_lightning.errors import DataError
+from emonet_lightning.io import load_tensors, make_folder, save_tensors, write_errors
+from emonet_lightning.module import EmpathicInsightFace
+
+METRICS_FILE, TIMING_FILE = "metrics.jsonl", "timing.jsonl"
+
+
+class RunLogger(Logger):
+    """Writes each logging event as one JSON line; keys `time/...` go to `timing.jsonl`, all others to `metrics.jsonl`.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    @property
+    def name(self) -> str:
+        """Name that Lightning uses in paths."""
+        return "run"
+
+    @property
+    def version(self) -> str:
+        """Version that Lightning uses in paths."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: `run.yaml` holds the configuration."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append a line to the file that the metrics belong in."""
+        epoch = metrics.get("epoch")
+        for file, timed in ((METRICS_FILE, False), (TIMING_FILE, True)):
+            values = {k: v for k, v in metrics.items() if k.startswith("time/") == timed and k != "epoch"}
+            if not values:
+                continue
+            plain = {key: None if np.isnan(value) else float(value) for key, value in values.items()}
+            line = {"step": step, "epoch": None if epoch is None else int(epoch), **plain}
+            path = make_folder(self.folder) / file
+            with write_errors(path), open(path, "a") as stream:
+                stream.write(json.dumps(line) + "\n")
+
+
+class Throughput(Callback):
+    """Measures rows per second of training, without the validation between epochs."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._seconds = 0.0
+        self._start = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Start the clock."""
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Stop the clock and count this process's rows."""
+        self._seconds += time.perf_counter() - self._start
+        self._rows += len(batch.key)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Log the epoch's rate over all processes."""
+        rate = self._rows * trainer.world_size / max(self._seconds, 1e-9)
+        values = {"time/train_seconds": self._seconds, "time/rows_per_second": rate, "epoch": trainer.current_epoch}
+        for logger in trainer.loggers:
+            logger.log_metrics(values, trainer.global_step)
+        self._rows, self._seconds = 0, 0.0
+
+
+class BestHeads(Callback):
+    """Keeps each emotion's heads of its own best epoch by `val/score`.
+
+    An emotion with fewer than five positives or negatives in the validation rows takes the epoch that was best overall;
+    without validation rows every emotion takes the last epoch. `heads.safetensors` and `manifest.json` in the run folder
+    hold the result; `test`, `export` and the next stage use it. The snapshot lies in a file of its own beside the
+    checkpoints, which name it by digest: a checkpoint would otherwise hold all heads twice.
+    """
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None  # the command line sets it
+        self.state: dict[str, torch.Tensor] = {}
+        self.chosen: list[dict[str, Any]] = []
+        self.best_mean = float("-inf")
+        self.file: dict[str, str] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return choices and the snapshot's file, as primitives."""
+        return {"chosen": self.chosen, "best_mean": self.best_mean, "file": self.file}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up choices and, from its own file, the snapshot."""
+        self.chosen, self.best_mean = state_dict["chosen"], state_dict["best_mean"]
+        self.file = state_dict["file"]
+        if self.file and self.folder is not None:
+            self.state = load_tensors(self.folder / "checkpoints" / self.file["name"], self.file["sha256"])
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Copy the heads that are better than before."""
+        assert isinstance(module, EmpathicInsightFace)
+        if trainer.sanity_checking or not trainer.training or module.last_val is None:
+            return
+        result = module.last_val
+        slugs = module.taxonomy.slugs
+        first = not self.chosen
+        if first:
+            self.chosen = [{"epoch": None, "score": None, "by": "none"} for _ in slugs]
+            self.state = {name: value.detach().cpu().clone() for name, value in module.heads.state_dict().items()}
+        overall = result.mean > self.best_mean or first
+        if result.mean > self.best_mean:
+            self.best_mean = result.mean
+        improved = []
+        for head, choice in enumerate(self.chosen):
+            score = float(result.per_head[head])
+            own = bool(result.selectable[head]) and (choice["by"] != "own" or score > choice["score"])
+            if own or (overall and choice["by"] != "own"):
+                choice.update(epoch=trainer.current_epoch, score=None if np.isnan(score) else score)
+                choice["by"] = "own" if own else "overall"
+                improved.append(head)
+        if not improved:
+            return
+        for name, value in module.heads.state_dict().items():
+            self.state[name][improved] = value[improved].detach().cpu()
+        self._write(trainer)
+
+    @rank_zero_only
+    def _write(self, trainer: Trainer) -> None:
+        if self.folder is None:
+            return
+        folder = self.folder / "checkpoints"
+        name = f"best_heads-step={trainer.global_step:09d}.safetensors"
+        digest = save_tensors(folder / name, self.state)
+        previous, self.file = self.file, {"name": name, "sha256": digest}
+        # the newest checkpoint still names the previous file: keep it until the next one is written
+        for stale in sorted(folder.glob("best_heads-step=*.safetensors")):
+            if stale.name not in (name, previous.get("name")):
+                stale.unlink(missing_ok=True)
+
+    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write the bundle of best heads into the run folder."""
+        assert isinstance(module, EmpathicInsightFace)
+        if self.folder is None or trainer.interrupted or trainer.fast_dev_run:
+            return
+        slugs = module.taxonomy.slugs
+        if not self.chosen:
+            last = {"epoch": trainer.current_epoch - 1, "score": None, "by": "last"}
+            self.chosen = [dict(last) for _ in slugs]
+        state = self.state or module.heads.state_dict()
+        if any(not torch.isfinite(value).all() for value in state.values()):
+            raise DataError("training diverged: the heads hold non-finite weights; lower model.lr")
+        constant = [] if module.last_val is None else np.flatnonzero(module.last_val.constant).tolist()
+        names = [module.taxonomy.names[head] for head in constant]
+        if names:
+            rank_zero_warn(f"{len(names)} heads give every validation face the same score: {', '.join(names)}")
+        if trainer.is_global_zero:
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            bundle = module.to_bundle(
+                state,
+                best=dict(zip(slugs, self.chosen, strict=True)),
+                constant_heads=[slugs[head] for head in constant],
+                val_metric=None if module.last_val is None else module.last_val.metric,
+                data=data.fingerprint() if data is not None else None,
+                epochs=trainer.current_epoch,
+                steps=trainer.global_step,
+            )
+            bundle.save(self.folder)
+        trainer.strategy.barrier()

@@ -1,0 +1,298 @@
+"""EmpathicInsightFace: wires encoder, heads, loss and metrics into a LightningModule, and nothing else.
+
+The encoder is frozen and not a registered sub-module: checkpoints hold the heads (and their optimiser), never it. The
+objective is the sum over heads of each head's masked mean over the global batch: every head trains as it would alone.
+"""
+
+from dataclasses import asdict
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
+
+from emonet_lightning.batch import EmotionBatch
+from emonet_lightning.bundle import HeadsBundle
+from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_fingerprint, feature_dim, preprocess_spec
+from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.heads import EmotionHeads, resolve_widths
+from emonet_lightning.losses import OUTPUT_MAP, Loss, elementwise_loss, num_thresholds, per_head_mean, to_scores
+from emonet_lightning.metrics import ScoreTable, ValScore, named, val_score
+from emonet_lightning.optimizer import HeadwiseAdamW, clip_per_head, per_head_grad_norm
+from emonet_lightning.schedule import warmup_cosine
+from emonet_lightning.taxonomy import Taxonomy
+
+
+class _Labels(Protocol):
+    """What the module asks of the data module."""
+
+    score_metric: str
+
+    def truth(self, rows: np.ndarray) -> np.ndarray: ...
+
+    def train_labels(self) -> Any: ...
+
+    def feature_statistics(self, l2_normalise: bool) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+
+class EmpathicInsightFace(LightningModule):
+    """One MLP head per emotion on a frozen vision encoder.
+
+    Args:
+        taxonomy: `emonet40`, or the path of a YAML file with your own emotions.
+        extra_dimensions: also train the taxonomy's extra dimensions (arousal, valence, ...).
+        encoder: the frozen encoder.
+        widths: hidden widths of each head: `small` [128, 32], `large` [1024, 512, 256], or a list.
+        dropout: rate after each hidden layer, one for all or one a layer (the paper's is unpublished).
+        loss: mse, mae, huber, bce or coral (the paper's is unpublished); it fixes the map from output to score.
+        huber_delta: where Huber turns linear, levels.
+        imbalance: `balanced` weights labels above the resting level against the many that are not, per emotion.
+        max_positive_weight: bound of that weight.
+        l2_normalise: scale each feature vector to unit length before the heads.
+        standardise: subtract each feature's training mean and divide by its deviation; folded into layer 1 on export.
+        lr: peak learning rate of AdamW.
+        weight_decay: decoupled weight decay.
+        warmup_share: share of all steps over which the rate rises linearly.
+        final_lr_share: share of the peak at which the cosine ends.
+        clip_norm: bound of each head's own gradient norm; 0 for none.
+        init_heads_from: folder of exported heads, or a finished run, to start from.
+        reinit_last_layer: draw the last layer anew when starting from heads with another map to scores.
+    """
+
+    feature_mean: torch.Tensor
+    feature_std: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+    positive_weight: torch.Tensor
+    train_loss: torch.Tensor
+
+    def __init__(
+        self,
+        taxonomy: str = "emonet40",
+        extra_dimensions: bool = False,
+        encoder: EncoderSpec = EncoderSpec(),  # noqa: B008  (frozen; jsonargparse reads the default)
+        widths: str | list[int] = "small",
+        dropout: float | list[float] = 0.1,
+        loss: Loss = "mse",
+        huber_delta: float = 1.0,
+        imbalance: Literal["none", "balanced"] = "none",
+        max_positive_weight: float = 10.0,
+        l2_normalise: bool = True,
+        standardise: bool = True,
+        lr: float = 1e-3,
+        weight_decay: float = 0.01,
+        warmup_share: float = 0.05,
+        final_lr_share: float = 0.0,
+        clip_norm: float = 1.0,
+        init_heads_from: str | None = None,
+        reinit_last_layer: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder_spec = EncoderSpec(**encoder) if isinstance(encoder, dict) else encoder
+        # primitives only: a dataclass among the hyper-parameters would break loading with weights_only
+        self.save_hyperparameters(ignore=["encoder"])
+        self.save_hyperparameters({"encoder": asdict(self.encoder_spec)})
+        self.taxonomy = Taxonomy.load(taxonomy, extra_dimensions)
+        self.loss = loss
+        self.output_map = OUTPUT_MAP[loss]
+        dimensions = self.taxonomy.dimensions
+        self.register_buffer("low", torch.tensor([d.low for d in dimensions]), persistent=False)
+        self.register_buffer("high", torch.tensor([d.high for d in dimensions]), persistent=False)
+        features = feature_dim(self.encoder_spec)
+        biases = num_thresholds(loss, self.low, self.high)
+        self.heads = EmotionHeads(len(dimensions), features, resolve_widths(widths), dropout, biases)
+        self.register_buffer("feature_mean", torch.zeros(features))
+        self.register_buffer("feature_std", torch.ones(features))
+        self.register_buffer("positive_weight", torch.ones(2, len(dimensions)), persistent=False)
+        self.register_buffer("train_loss", torch.zeros(2, len(dimensions)), persistent=False)
+        self.scores_seen = ScoreTable(len(dimensions))
+        self.last_val: ValScore | None = None
+        self._encoder: list[FrozenEncoder] = []  # in a list: not a sub-module, so never in a checkpoint
+
+    # -- forward -----------------------------------------------------------------------------------------------------
+
+    @property
+    def encoder(self) -> FrozenEncoder:
+        """The frozen encoder, loaded at first use; runs on cached features never need it."""
+        if not self._encoder:
+            self._encoder.append(FrozenEncoder.load(self.encoder_spec))
+        return self._encoder[0].to(self.device)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Map pooled features [B, D] or images [B, 3, S, S] uint8 to raw head outputs [B, K]."""
+        # through float16 as the cache does it, so that both ways of reading images see equal features
+        features = self.encoder.encode(inputs).half() if inputs.ndim == 4 else inputs
+        features = features.float()
+        if self.hparams["l2_normalise"]:
+            features = torch.nn.functional.normalize(features)
+        return self.heads((features - self.feature_mean) / self.feature_std)
+
+    def scores(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Map inputs as in `forward` to scores on the taxonomy's scale [B, K]."""
+        return to_scores(self(inputs), self.output_map, self.low, self.high, self.heads.ordered_thresholds())
+
+    # -- set-up ------------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Take feature statistics, label weights and initial heads, before the first step of a run."""
+        data: _Labels | None = getattr(self.trainer, "datamodule", None)
+        if stage != "fit" or data is None:
+            return
+        if self.hparams["standardise"]:
+            mean, std = data.feature_statistics(self.hparams["l2_normalise"])
+            self.feature_mean.copy_(mean)
+            self.feature_std.copy_(std)
+        if self.hparams["imbalance"] == "balanced":
+            share = torch.from_numpy(data.train_labels().positive_share(self.taxonomy)).to(self.positive_weight)
+            positive = ((1 - share) / share.clamp(min=1e-9)).clamp(1.0, self.hparams["max_positive_weight"])
+            weights = torch.stack([torch.ones_like(share), positive.nan_to_num(1.0)])
+            mean_weight = weights[0] * (1 - share.nan_to_num(0.0)) + weights[1] * share.nan_to_num(0.0)
+            self.positive_weight.copy_(weights / mean_weight)  # mean 1: the learning rate keeps its meaning
+        if self.hparams["init_heads_from"]:
+            folder = self.hparams["init_heads_from"]
+            self.load_bundle(HeadsBundle.load(folder, self.taxonomy), folder, self.hparams["reinit_last_layer"])
+
+    def load_bundle(self, bundle: HeadsBundle, where: str, reinit_last_layer: bool = False) -> None:
+        """Start from exported heads; the function they compute is kept, whatever the standardisation.
+
+        Raises:
+            DataError: heads of another encoder, shape or feature scaling.
+            UsageError: another map from output to score, and the last layer is not drawn anew.
+        """
+        bundle.check_encoder(encoder_fingerprint(self.encoder_spec), where)
+        shape = (bundle.heads.in_features, list(bundle.heads.widths), bundle.l2_normalise)
+        own = (self.heads.in_features, list(self.heads.widths), self.hparams["l2_normalise"])
+        if shape != own:
+            raise DataError(f"{where}: heads (features, widths, l2_normalise) {shape} do not fit this model's {own}")
+        if bundle.output_map != self.output_map and not reinit_last_layer:
+            raise UsageError(
+                f"{where}: these heads' scores are a '{bundle.output_map}' of their outputs, loss '{self.loss}' takes "
+                f"'{self.output_map}'; set model.reinit_last_layer: true, or keep the loss"
+            )
+        state = {name: value for name, value in bundle.heads.state_dict().items() if name != "thresholds"}
+        if bundle.output_map == "coral" == self.output_map:
+            state["thresholds"] = bundle.heads.state_dict()["thresholds"]
+        self.heads.load_state_dict(state, strict=False)
+        self.heads.fold_standardisation(self.feature_mean, self.feature_std, inverse=True)
+        if reinit_last_layer:
+            self.heads.reinit_last_layer()
+
+    def to_bundle(self, state: dict[str, torch.Tensor] | None = None, **training: Any) -> HeadsBundle:
+        """Return the heads (or those of `state`) as a bundle that takes un-standardised features."""
+        source = self.heads.state_dict() if state is None else state
+        biases = self.heads.thresholds.shape[1] if self.heads.thresholds is not None else 0
+        shape = (self.heads.num_heads, self.heads.in_features, self.heads.widths, self.heads.dropout, biases)
+        heads = EmotionHeads(*shape)
+        heads.load_state_dict({name: value.detach().cpu() for name, value in source.items()})
+        heads.fold_standardisation(self.feature_mean.cpu(), self.feature_std.cpu())
+        encoder = {
+            **asdict(self.encoder_spec),
+            "fingerprint": encoder_fingerprint(self.encoder_spec),
+            "preprocess": preprocess_spec(self.encoder_spec).to_dict(),
+        }
+        known = {"loss": self.loss, "standardised": bool(self.hparams["standardise"]), **training}
+        return HeadsBundle(heads, self.taxonomy, encoder, self.output_map, self.hparams["l2_normalise"], training=known)
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: EmotionBatch, batch_idx: int) -> torch.Tensor:
+        """Sum over heads of each head's mean loss over its labelled rows of the global batch."""
+        raw = self(batch.inputs)
+        loss = self._elementwise(raw, batch.target)
+        if self.hparams["imbalance"] == "balanced":
+            above = batch.target > self.low.clamp(min=0.0)
+            loss = loss * torch.where(above, self.positive_weight[1], self.positive_weight[0])
+        per_head = per_head_mean(loss, batch.mask, batch.num_labels)
+        self._active = batch.num_labels > 0
+        self.train_loss += torch.stack([per_head.detach(), self._active.to(per_head)])
+        # gradients are averaged over processes, whose parts add up to the global mean: hence the factor
+        return per_head.sum() * self.trainer.world_size
+
+    def _elementwise(self, raw: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        biases = self.heads.ordered_thresholds()
+        return elementwise_loss(self.loss, raw, target, self.low, self.high, biases, self.hparams["huber_delta"])
+
+    def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        """Clip each head by its own norm; a head without labels, or with a non-finite gradient, is not stepped."""
+        parameters = list(self.heads.parameters())
+        norms = per_head_grad_norm(parameters)
+        finite = torch.isfinite(norms)
+        inner = optimizer.optimizer if hasattr(optimizer, "optimizer") else optimizer
+        inner.active = (self._active & finite).cpu()
+        if not bool(finite.all()):
+            bad = [self.taxonomy.names[head] for head in torch.nonzero(~finite).flatten().tolist()]
+            rank_zero_warn(f"step {self.global_step}: non-finite gradient, step skipped for {', '.join(bad[:5])}")
+        if self.hparams["clip_norm"]:
+            clip_per_head(parameters, self.hparams["clip_norm"], norms)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean loss, per head and over heads, once."""
+        total = self.trainer.strategy.reduce(self.train_loss.clone(), reduce_op="sum")
+        # every process counts the same steps: its own count is the number of steps
+        mean = torch.where(self.train_loss[1] > 0, total[0] / self.train_loss[1].clamp(min=1), torch.nan)
+        self.log("train/loss", mean.nanmean(), sync_dist=False, rank_zero_only=False)
+        self.log_dict(named("train/loss", mean.tolist(), self.taxonomy.slugs))
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.train_loss.zero_()
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over the heads only; warm-up and cosine per step."""
+        optimizer = HeadwiseAdamW(
+            self.heads.parameters(), lr=self.hparams["lr"], weight_decay=self.hparams["weight_decay"]
+        )
+        schedule = warmup_cosine(
+            optimizer,
+            int(self.trainer.estimated_stepping_batches),
+            self.hparams["warmup_share"],
+            self.hparams["final_lr_share"],
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
+
+    # -- evaluation --------------------------------------------------------------------------------------------------
+
+    def validation_step(self, batch: EmotionBatch, batch_idx: int) -> None:
+        """Collect scores by row."""
+        self.scores_seen.update(batch.key, self.scores(batch.inputs))
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/score` over emotions and per emotion; every process computes the same."""
+        rows, scores = self.scores_seen.compute()
+        self.scores_seen.reset()
+        data: _Labels = self.trainer.datamodule  # type: ignore[attr-defined]
+        resting = self.low.clamp(min=0.0).cpu().numpy()
+        result = val_score(scores, data.truth(rows), data.score_metric, resting, self.taxonomy.num_emotions)
+        self.last_val = result
+        self.log("val/score", torch.tensor(result.mean, dtype=torch.float64), prog_bar=True, sync_dist=False)
+        self.log("val/num_constant_heads", float(result.constant.sum()))
+        self.log_dict(named("val/score", result.per_head, self.taxonomy.slugs))
+
+    def test_scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows [N] ascending and scores [N, K] float64 of the test that just ran, on every process."""
+        result = self.scores_seen.compute()
+        self.scores_seen.reset()
+        return result
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Record whose heads these are."""
+        checkpoint["emonet_lightning"] = {
+            "taxonomy": self.taxonomy.digest,
+            "encoder": encoder_fingerprint(self.encoder_spec),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another taxonomy order or encoder."""
+        recorded = checkpoint.get("emonet_lightning")
+        if recorded is None:
+            raise DataError("checkpoint: not one of emonet_lightning; start from exported heads (init_heads_from)")
+        self.taxonomy.check_digest(recorded["taxonomy"], "checkpoint")
+        own = encoder_fingerprint(self.encoder_spec)
+        if recorded["encoder"] != own:
+            raise DataError(
+                f"checkpoint: written with encoder {recorded['encoder'][:12]}, this run's is {own[:12]}; "
+                "use the same encoder, weights, dtype and preprocessing"
+            )
