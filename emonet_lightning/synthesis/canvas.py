@@ -62,3 +62,9 @@ class Canvas:
 
 def _fixed(points: np.ndarray) -> np.ndarray:
     return np.round((points * SUPERSAMPLING - 0.5) * (1 << _SHIFT)).astype(np.int32)
+
+
+def tint(colour: tuple[float, ...], factor: float, red: float = 0.0) -> tuple[float, ...]:
+    """Return the colour made darker (factor < 1) or lighter, and redder by `red` levels."""
+    r, g, b = colour
+    return min(255.0, r * factor + red), min(255.0, g * factor), min(255.0, b * factor)

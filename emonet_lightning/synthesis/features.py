@@ -2,16 +2,9 @@
 
 import numpy as np
 
-from emonet_lightning.synthesis.actions import ACTION_INDEX
-from emonet_lightning.synthesis.canvas import Canvas
-from emonet_lightning.synthesis.geometry import SIDES, Curves, smooth
+from emonet_lightning.synthesis.canvas import Canvas, tint
+from emonet_lightning.synthesis.geometry import SIDES, Curves, HeadFrame, smooth
 from emonet_lightning.synthesis.identity import Identity
-
-
-def tint(colour: tuple[float, ...], factor: float, red: float = 0.0) -> tuple[float, ...]:
-    """Return the colour made darker (factor < 1) or lighter, and redder by `red` levels."""
-    r, g, b = colour
-    return min(255.0, r * factor + red), min(255.0, g * factor), min(255.0, b * factor)
 
 
 def draw_body(canvas: Canvas, person: Identity, pixels: Curves, unit: float, origin: np.ndarray) -> None:
@@ -36,47 +29,6 @@ def draw_body(canvas: Canvas, person: Identity, pixels: Curves, unit: float, ori
     canvas.fill(smooth(shoulders) * unit + origin, person.clothes)
 
 
-def draw_back_hair(canvas: Canvas, person: Identity, frame: "HeadFrame") -> None:
-    """Hair that lies behind the face."""
-    style, volume = person.hair_style, person.hair_volume
-    if style == 0:
-        return
-    top, wide = person.head_top + volume, person.head_width + volume * 0.9
-    if style in (4, 5):
-        length = 0.95 if style == 4 else 1.7
-        shape = [(0, -top), (wide * 0.6, -top * 0.9), (wide, -0.5), (wide * 1.08, 0.2), (wide * 1.02, length)]
-        shape += [(wide * 0.5, length + 0.08)]
-    elif style == 6:
-        wide, top = wide * 1.08, top * 1.04
-        shape = [(0, -top), (wide * 0.65, -top * 0.9), (wide * 1.05, -0.6), (wide * 1.05, -0.1), (wide * 0.9, 0.25)]
-    else:
-        shape = [(0, -top), (wide * 0.6, -top * 0.92), (wide, -0.5), (wide * 1.0, -0.15), (wide * 0.8, 0.1)]
-    half = np.array(shape)
-    canvas.fill(
-        frame.place(smooth(np.concatenate([half, half[1:][::-1] * (-1, 1)]), closed=True)), tint(person.hair, 0.8)
-    )
-    if style == 7:
-        canvas.ellipse(
-            frame.place(np.array([[0.1, -top - 0.1]]))[0], (0.3 * frame.unit, 0.24 * frame.unit), person.hair
-        )
-
-
-class HeadFrame:
-    """Places points given in face units on the turned head's silhouette (hair, ears, glasses)."""
-
-    def __init__(self, pixels: Curves, person: Identity, unit: float) -> None:
-        self.unit = unit
-        top, chin = pixels["axis"]
-        axis = chin - top
-        self.origin = top + axis * (person.head_top / (person.head_top + person.chin))
-        down = axis / np.linalg.norm(axis)
-        self.matrix = np.stack([np.array([down[1], -down[0]]), down]) * unit
-
-    def place(self, points: np.ndarray) -> np.ndarray:
-        """Face units [N, 2] -> pixels [N, 2]."""
-        return points @ self.matrix + self.origin
-
-
 def draw_ears(canvas: Canvas, person: Identity, frame: HeadFrame, turn: float) -> None:
     """Ears, hidden on the side that the head turns away from."""
     if person.hair_style in (4, 5):
@@ -88,10 +40,10 @@ def draw_ears(canvas: Canvas, person: Identity, frame: HeadFrame, turn: float) -
             canvas.ellipse(centre, (person.ear * shown * frame.unit, 0.2 * frame.unit), tint(person.skin, 0.88, 6))
 
 
-def draw_eyes(canvas: Canvas, person: Identity, pixels: Curves, actions: np.ndarray, unit: float) -> None:
+def draw_eyes(canvas: Canvas, person: Identity, pixels: Curves, a: dict[str, float], unit: float) -> None:
     """Eyeballs seen through the lids, lashes and the lid crease."""
     skin = person.skin
-    wet = actions[ACTION_INDEX["tears"]]
+    wet = a["tears"]
     white = (236 - 6 * person.age, 232 - 12 * person.age - 26 * wet, 226 - 16 * person.age - 26 * wet)
     for side, _ in SIDES:
         upper, lower = pixels[f"{side}_lid_up"], pixels[f"{side}_lid_low"]
@@ -105,7 +57,7 @@ def draw_eyes(canvas: Canvas, person: Identity, pixels: Curves, actions: np.ndar
             inside.ellipse(centre, (radius, radius), tint(person.eyes, 0.55))
             inside.ellipse(centre, (radius * 0.84, radius * 0.84), person.eyes)
             inside.ellipse(centre, (radius * 0.42, radius * 0.42), (12, 10, 10))
-            inside.ellipse(centre + (-0.3 * radius, -0.35 * radius), (radius * 0.2, radius * 0.2), (250, 250, 250))
+            inside.ellipse(centre - np.array([0.3, 0.35]) * radius, (radius * 0.2, radius * 0.2), (250, 250, 250))
             inside.line(upper - offset + (0, 0.012 * unit), tuple(0.55 * channel for channel in white), 0.03 * unit)
 
         canvas.clipped(np.concatenate([upper, lower[::-1]]), eyeball)
@@ -128,19 +80,19 @@ def draw_nose(canvas: Canvas, person: Identity, pixels: Curves, unit: float) -> 
     canvas.line(smooth(pixels["nose_base"])[4:-4], dark, 0.014 * unit)
 
 
-def draw_mouth(canvas: Canvas, person: Identity, pixels: Curves, actions: np.ndarray, unit: float) -> None:
+def draw_mouth(canvas: Canvas, person: Identity, pixels: Curves, a: dict[str, float], unit: float) -> None:
     """Lips, and teeth and tongue where the mouth is open."""
     upper, lower = pixels["upper_inner"], pixels["lower_inner"]
     gap = np.concatenate([upper, lower[::-1]])
 
     def inside_mouth(inside: Canvas, offset: np.ndarray) -> None:
         inside.pixels[:] = (52, 18, 20)
-        if actions[ACTION_INDEX["jaw_drop"]] > 0.15:
+        if a["jaw_drop"] > 0.15:
             low = lower[6] - offset
             inside.ellipse(low, (0.15 * unit, 0.09 * unit), (168, 82, 82))
         teeth = np.concatenate([upper, pixels["teeth"][::-1]]) - offset
         inside.fill(teeth, (232, 226, 214))
-        if actions[ACTION_INDEX["lip_stretch"]] + actions[ACTION_INDEX["lip_corner_depress"]] > 0.5:
+        if a["lip_stretch"] + a["lip_corner_depress"] > 0.5:
             inside.fill(np.concatenate([lower, pixels["lower_teeth"][::-1]]) - offset, (214, 206, 194))
 
     canvas.fill(np.concatenate([pixels["upper_outer"], upper[::-1]]), tint(person.lips, 0.92))
@@ -151,44 +103,6 @@ def draw_mouth(canvas: Canvas, person: Identity, pixels: Curves, actions: np.nda
         canvas.line(upper, tint(person.lips, 0.6), 0.012 * unit)
     else:
         canvas.line((upper + lower) / 2, tint(person.lips, 0.45), 0.020 * unit)
-
-
-def draw_front_hair(canvas: Canvas, person: Identity, frame: HeadFrame) -> None:
-    """Hair above the forehead, with a few strands."""
-    style = person.hair_style
-    if style == 0:
-        return
-    top, wide, line = person.head_top + 0.5 * person.hair_volume, person.head_width, person.hairline
-    if style == 1:
-        top = person.head_top + 0.03
-    side = {1: -0.36, 2: -0.30, 3: -0.28, 4: 0.1, 5: 0.1, 6: -0.1, 7: -0.25}[style]
-    edge = wide + 0.4 * person.hair_volume
-    part = person.hair_part
-    fringe = 0.17 if style == 3 else 0.0
-    low = [
-        (wide * 0.97, side),
-        (wide * 0.86, side - 0.22),
-        (wide * 0.55, line + 0.06 + fringe),
-        (part * 0.5, line - 0.02 + fringe * 0.9),
-        (-wide * 0.55, line + 0.04 + fringe),
-        (-wide * 0.86, side - 0.22),
-        (-wide * 0.97, side),
-    ]
-    high = [(-edge, -0.45), (-edge * 0.72, -top * 0.82), (0, -top), (edge * 0.72, -top * 0.82), (edge, -0.45)]
-    canvas.fill(frame.place(smooth(np.array(low + high), closed=True)), person.hair)
-    rng = np.random.default_rng(person.texture_seed)
-    starts = rng.uniform(-0.8, 0.8, 7)
-    for start, shade in zip(starts, rng.uniform(0.65, 1.35, 7), strict=True):
-        strand = np.array(
-            [(part * 0.3 + 0.3 * start, -top * 0.97), (start * 0.7 * wide, -top * 0.83), (start * wide, line - 0.08)]
-        )
-        canvas.line(frame.place(smooth(strand)), tint(person.hair, shade), 0.02 * frame.unit)
-    if style == 6:
-        for x, y, shade in zip(
-            rng.uniform(-0.9, 0.9, 16), rng.uniform(0.75, 1.0, 16), rng.uniform(0.75, 1.25, 16), strict=True
-        ):
-            point = np.array([[x * edge, -top * y * np.sqrt(1 - 0.45 * x * x)]])
-            canvas.ellipse(frame.place(point)[0], (0.12 * frame.unit, 0.11 * frame.unit), tint(person.hair, shade))
 
 
 def draw_glasses(canvas: Canvas, person: Identity, pixels: Curves, unit: float) -> None:

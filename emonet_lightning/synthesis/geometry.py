@@ -210,7 +210,7 @@ def _mouth(p: Identity, a: dict[str, float], curves: Curves) -> None:
         )
 
 
-def project(curves: Curves, person: Identity, actions: np.ndarray, scene: Scene, size: float) -> Curves:
+def project(curves: Curves, actions: np.ndarray, scene: Scene, size: float) -> Curves:
     """Turn the head and put it in the picture: curves [N, 3] -> pixel coordinates [N, 2]."""
     yaw, pitch, roll = (
         float(actions[ACTION_INDEX[name]]) * limit
@@ -246,3 +246,19 @@ def landmarks(pixels: Curves) -> np.ndarray:
     points += [pixels["nose_base"][2], pixels["upper_outer"][0], pixels["upper_outer"][-1], pixels["upper_outer"][6]]
     points += [pixels["upper_inner"][6], pixels["lower_inner"][6], pixels["lower_outer"][6], pixels["chin"][0]]
     return np.stack(points)
+
+
+class HeadFrame:
+    """Places points given in face units on the turned head's silhouette (hair, ears, glasses)."""
+
+    def __init__(self, axis: np.ndarray, person: Identity, unit: float) -> None:
+        self.unit = unit
+        top, chin = axis
+        length = chin - top
+        self.origin = top + length * (person.head_top / (person.head_top + person.chin))
+        down = length / np.linalg.norm(length)
+        self.matrix = np.stack([np.array([down[1], -down[0]]), down]) * unit
+
+    def place(self, points: np.ndarray) -> np.ndarray:
+        """Face units [N, 2] -> pixels [N, 2]."""
+        return points @ self.matrix + self.origin

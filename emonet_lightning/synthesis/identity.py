@@ -10,7 +10,7 @@ import numpy as np
 Colour = tuple[float, float, float]
 
 _SKIN = np.array(
-    [(247, 219, 199), (233, 190, 160), (209, 160, 122), (172, 119, 82), (125, 82, 56), (79, 51, 38)], float
+    [(236, 205, 184), (224, 180, 150), (202, 154, 118), (170, 120, 85), (130, 88, 62), (92, 62, 47)], float
 )
 _HAIR = np.array([(25, 20, 18), (59, 40, 28), (101, 67, 40), (158, 118, 66), (214, 186, 128), (140, 62, 30)], float)
 _EYES = np.array([(56, 34, 22), (92, 60, 32), (96, 102, 62), (70, 104, 140), (110, 122, 128)], float)
@@ -78,6 +78,7 @@ class Scene:
     exposure: float
     background: tuple[Colour, Colour]
     background_angle: float
+    clutter: int
     scale: float
     offset: tuple[float, float]
     blur: float
@@ -138,7 +139,7 @@ def sample_identity(rng: np.random.Generator, num_habits: int) -> Identity:
         hairline=float(-0.72 + 0.06 * n[30] - 0.12 * max(0.0, age - 0.6) * masculine),
         hair_part=float(u[9] * 1.2 - 0.6),
         hair_volume=float(0.06 + 0.12 * u[10]),
-        beard=1 + int(u[11] * 3) if has_beard else 0,
+        beard=(1, 1, 2, 3, 3)[int(u[11] * 5)] if has_beard else 0,
         glasses=1 + int(u[12] * 3) if u[13] < 0.16 else 0,
         age=age,
         freckles=float(u[14]) if u[15] < 0.15 and dark < 0.35 else 0.0,
@@ -158,12 +159,13 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     second = first * (0.6 + 0.7 * u[4]) + 20 * (u[5:8] - 0.5)
     return Scene(
         light_azimuth=float((u[8] - 0.5) * 2.4),
-        light_elevation=float(0.1 + 0.9 * u[9]),
-        light_strength=float(0.25 + 0.55 * u[10]),
+        light_elevation=float(0.05 + 0.8 * u[9]),
+        light_strength=float(0.20 + 0.45 * u[10]),
         warmth=float(n[0] * 0.04),
         exposure=float(1.0 + 0.08 * n[1]),
         background=(_colour(first), _colour(second)),
         background_angle=float(u[11] * 2 * np.pi),
+        clutter=int(u[17] * 5) if u[18] < 0.5 else 0,
         scale=float(0.385 * (1 + 0.045 * n[2])),
         offset=(float((u[12] - 0.5) * 0.05), float(0.03 + (u[13] - 0.5) * 0.05)),
         blur=float(max(0.0, u[14] - 0.5) * 1.0),
