@@ -133,8 +133,8 @@ def weights_digest(path: Path | str, pinned: str | None = None, *, verify: bool 
 
 
 def _record_path(path: str) -> Path:
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "emonet_lightning" / "weights" / f"{sha256_bytes(path.encode())[:32]}.json"
+    root = Path(os.environ.get("EMONET_CACHE") or "~/.cache/emonet_lightning").expanduser()
+    return root / "weights" / f"{sha256_bytes(path.encode())[:32]}.json"
 
 
 def _recall(key: tuple[str, int, int]) -> str | None:

@@ -24,6 +24,7 @@ __all__ = [
     "EncoderSpec",
     "FrozenEncoder",
     "encoder_fingerprint",
+    "encoder_identity",
     "feature_dim",
     "preprocess_spec",
 ]
@@ -43,13 +44,22 @@ def feature_dim(spec: EncoderSpec) -> int:
     return _feature_dim(source.library, source.architecture, _canonical(source.options), source.preprocess.size)
 
 
-def encoder_fingerprint(spec: EncoderSpec) -> str:
-    """Return a digest of everything that decides an encoder's features: weights, architecture, options, dtype, pixels.
+def encoder_identity(spec: EncoderSpec) -> dict[str, Any]:
+    """Return everything that decides an encoder's features: weights' sha256, architecture, options, dtype, pixels.
 
-    Equal weights in another file or under another name have an equal fingerprint only if the files are equal.
+    Raises:
+        UsageError: unknown name or option.
+        MissingInputError: no such weight file.
+        DataError: the weights are not the pinned ones.
+        EnvironmentProblem: the weights have to be fetched and there is no network.
     """
     source = resolve(spec)
-    return fingerprint(_identity(source, spec, weights_digest(locate_weights(source, spec), spec.sha256)))
+    return _identity(source, spec, weights_digest(locate_weights(source, spec), spec.sha256))
+
+
+def encoder_fingerprint(spec: EncoderSpec) -> str:
+    """Return the digest of `encoder_identity`; equal only if the weight files are equal, whatever they are called."""
+    return fingerprint(encoder_identity(spec))
 
 
 class FrozenEncoder(nn.Module):
@@ -119,8 +129,10 @@ class FrozenEncoder(nn.Module):
         features = []
         for chunk in images.split(ENCODE_BATCH):
             chunk = chunk.to(self.mean.device, non_blocking=True)
-            padding = chunk.new_zeros((ENCODE_BATCH - len(chunk), *chunk.shape[1:]))
-            features.append(self(torch.cat([chunk, padding]))[: len(chunk)])
+            count = len(chunk)
+            if count < ENCODE_BATCH:
+                chunk = torch.cat([chunk, chunk.new_zeros((ENCODE_BATCH - count, *chunk.shape[1:]))])
+            features.append(self(chunk)[:count])
         return torch.cat(features) if features else torch.empty(0, self.dim, device=self.mean.device)
 
 

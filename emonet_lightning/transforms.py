@@ -141,7 +141,8 @@ def _resize(image: np.ndarray, height: int, width: int, interpolation: str) -> n
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None]  # a channels-last view, which the uint8 kernel wants
     if pixels.shape[2:] != (height, width):
         pixels = torch.nn.functional.interpolate(pixels, (height, width), mode=interpolation, antialias=True)
-    return pixels[0].contiguous().numpy()
+    # numpy copies in this thread; torch would start a team of threads in each decoding thread
+    return np.ascontiguousarray(pixels[0].numpy())
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,236 @@
+"""The feature cache: every image passes the frozen encoder once per view, and never again.
+
+Un-normalised pooled features, float16, one folder per view, named by a digest of all that decides them: encoder weights
+and precision, preprocessing, image content and order, the view's recipe and seed. The one trade-off: float16 (relative
+rounding 5e-4 per value, 1 - cosine below 4e-7), because half the bytes means that 200,000 images stay in memory.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from emonet_lightning.data.cache_blocks import BLOCK_ROWS, Block, blocks_of, read_block
+from emonet_lightning.data.cache_writers import STALL_SECONDS, WriterClaim, earlier_claims, wait_for_blocks
+from emonet_lightning.data.encoding import ImageRows, Recipe, decode_threads, encode_blocks
+from emonet_lightning.data.progress import progress_bar
+from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_identity, feature_dim
+from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.io import fingerprint, make_folder, read_json, write_json
+from emonet_lightning.transforms import DECODER, Augmentation
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+_PREIMAGE = ("format", "decoder", "encoder", "data", "views")
+
+
+class CacheBuild(NamedTuple):
+    """What `fill_cache` did."""
+
+    path: Path
+    key: str
+    dim: int
+    num_encoded: int
+    """Images that this process encoded."""
+    seconds: float
+    """Time that this process spent on them."""
+
+
+class _Plan(NamedTuple):
+    path: Path
+    key: str
+    meta: dict[str, Any]
+    dim: int
+    views: list[Recipe]
+    blocks: list[list[Block]]
+    """Per view."""
+
+
+def cache_key(
+    packed: ImageRows, spec: EncoderSpec, *, views: int = 1, augmentation: Augmentation | None = None, seed: int = 0
+) -> str:
+    """Return the digest of all that decides the features; the cache folder's name is its first 20 digits."""
+    return _plan(packed, spec, Path(), views, augmentation, seed).key
+
+
+def build_cache(
+    packed: ImageRows,
+    spec: EncoderSpec,
+    cache_dir: Path | str,
+    *,
+    views: int = 1,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    rank: int = 0,
+    world_size: int = 1,
+    num_threads: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Encode what is not cached yet, this rank's share of it, and wait for the other ranks' shares.
+
+    Args:
+        packed: images.
+        spec: encoder.
+        cache_dir: folder that holds caches.
+        views: the clean view, and `views - 1` augmented ones.
+        augmentation: how views from 1 on are changed.
+        seed: of these changes; view v of row r is drawn from `sample_seed(seed, 0, r, v)`.
+        device: where the encoder runs.
+        rank: this process, of `world_size` that call this with the same arguments.
+        world_size: processes that share the work, by files alone.
+        num_threads: image decoding threads; at most (and by default) the cores allotted to this process.
+        progress: show a bar (on rank 0).
+
+    Returns:
+        The cache's folder, complete.
+
+    Raises:
+        DataError: an unreadable image, or features that are not finite.
+        OutputError: the folder cannot be written; found out before anything is encoded.
+        InterruptedRunError: another rank died.
+    """
+    return fill_cache(
+        packed,
+        spec,
+        cache_dir,
+        views=views,
+        augmentation=augmentation,
+        seed=seed,
+        device=device,
+        rank=rank,
+        world_size=world_size,
+        num_threads=num_threads,
+        progress=progress,
+    ).path
+
+
+def fill_cache(
+    packed: ImageRows,
+    spec: EncoderSpec,
+    cache_dir: Path | str,
+    *,
+    views: int = 1,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    rank: int = 0,
+    world_size: int = 1,
+    num_threads: int | None = None,
+    progress: bool = True,
+    stall_seconds: float = STALL_SECONDS,
+) -> CacheBuild:
+    """Do what `build_cache` does, and say what was done; `stall_seconds` bounds the wait while no writer is seen."""
+    plan = _plan(packed, spec, Path(cache_dir), views, augmentation, seed)
+    earlier = earlier_claims(plan.path)
+    every = [(view, block) for view, blocks in zip(plan.views, plan.blocks, strict=True) for block in blocks]
+    started, num_encoded = time.monotonic(), 0
+    damaged = _damaged_blocks([block for _, block in every], plan.dim)
+
+    def is_there(block: Block) -> bool:
+        return block.path.exists() and block.path.stat().st_ino != damaged.get(block)
+
+    # the share is cut from all blocks before finished ones are dropped: ranks need not see the same files
+    share = every[rank::world_size]
+    if list(_missing_metas(plan)) or not all(is_there(block) for _, block in share):
+        make_folder(plan.path)
+        with WriterClaim(plan.path, rank):
+            for folder, meta in _missing_metas(plan):
+                write_json(folder / "meta.json", meta)
+            todo = [(recipe, block) for recipe, block in share if not is_there(block)]
+            num_encoded = sum(block.stop - block.start for _, block in todo)
+            if todo:
+                encoder = FrozenEncoder.load(spec).to(device)
+                if encoder.identity != plan.meta["encoder"]:
+                    raise DataError(f"encoder '{spec.name}': its weight file changed meanwhile; run the command again")
+                with progress_bar(f"encode {spec.name}", num_encoded, "images", progress and rank == 0) as advance:
+                    encode_blocks(packed, encoder, todo, decode_threads(num_threads), advance)
+    seconds = time.monotonic() - started
+
+    def missing() -> list[str]:
+        return [str(block.path.relative_to(plan.path.parent)) for _, block in every if not is_there(block)]
+
+    wait_for_blocks(plan.path, missing, earlier, stall_seconds)
+    return CacheBuild(plan.path, plan.key, plan.dim, num_encoded, seconds)
+
+
+def load_cache(path: Path | str) -> torch.Tensor:
+    """Return cached features [V, N, D] float16, every block compared with its digest; view 0 is the clean one.
+
+    Raises:
+        MissingInputError: no cache, or not complete.
+        DataError: damaged.
+    """
+    path = Path(path)
+    meta = read_json(path / "meta.json")
+    if meta.get("key") != fingerprint({name: meta.get(name) for name in _PREIMAGE}):
+        raise DataError(f"{path / 'meta.json'}: not the description of a feature cache; delete the folder")
+    num_views, num_rows, dim = len(meta["view_keys"]), meta["num_rows"], meta["dim"]
+    features = torch.empty(num_views, num_rows, dim, dtype=torch.float16)
+    for view, key in enumerate(meta["view_keys"]):
+        for block in blocks_of(_folder(path.parent, key), key, num_rows):
+            features[view, block.start : block.stop] = read_block(block, dim)
+    return features
+
+
+def _plan(
+    packed: ImageRows, spec: EncoderSpec, cache_dir: Path, views: int, augmentation: Augmentation | None, seed: int
+) -> _Plan:
+    if views < 1 or (views > 1 and augmentation is None):
+        raise UsageError(f"views is {views}: at least 1, and an augmentation where there are more")
+    recipes = [Recipe(0)] + [Recipe(view, augmentation, seed) for view in range(1, views)]
+    base = {
+        "format": FORMAT,
+        "decoder": DECODER,
+        "encoder": encoder_identity(spec),
+        "data": {"digest": packed.digest, "num_samples": packed.num_samples},
+    }
+    view_keys = [fingerprint({**base, "views": [recipe.to_dict()]}) for recipe in recipes]
+    written = [recipe.to_dict() for recipe in recipes]
+    key = fingerprint({**base, "views": written})
+    dim = feature_dim(spec)
+    meta = {
+        **base,
+        "key": key,
+        "views": written,
+        "view_keys": view_keys,
+        "num_rows": packed.num_samples,
+        "dim": dim,
+        "dtype": "float16",
+        "block_rows": BLOCK_ROWS,
+    }
+    blocks = [list(blocks_of(_folder(cache_dir, k), k, packed.num_samples)) for k in view_keys]
+    return _Plan(_folder(cache_dir, key), key, meta, dim, recipes, blocks)
+
+
+def _folder(cache_dir: Path, key: str) -> Path:
+    return cache_dir / key[:20]
+
+
+def _missing_metas(plan: _Plan) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Descriptions that are not there yet: of the whole, and of each view, which is a cache of its own."""
+    for recipe, key in [(None, plan.key), *zip(plan.views, plan.meta["view_keys"], strict=True)]:
+        folder = _folder(plan.path.parent, key)
+        meta = (
+            plan.meta if recipe is None else {**plan.meta, "key": key, "views": [recipe.to_dict()], "view_keys": [key]}
+        )
+        if not (folder / "meta.json").exists():
+            yield folder, meta
+
+
+def _damaged_blocks(blocks: list[Block], dim: int) -> dict[Block, int]:
+    """Read what is there; return damaged blocks and the inode of each, which changes when it is rebuilt."""
+    damaged = {}
+    for block in blocks:
+        if block.path.exists():
+            inode = block.path.stat().st_ino
+            try:
+                read_block(block, dim)
+            except DataError as error:
+                logger.warning("%s", str(error).replace("run the same command again to rebuild it", "rebuilding it"))
+                damaged[block] = inode
+    return damaged
