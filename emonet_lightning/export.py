@@ -1,0 +1,210 @@
+"""The command `export`: trained heads as safetensors with their manifest, as released `.pth` files, as ONNX.
+
+An ONNX graph is written only after onnxruntime has run it and its scores agree with PyTorch's.
+"""
+
+import importlib.util
+import json
+import logging
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import nn
+
+from emonet_lightning.bundle import HeadsBundle
+from emonet_lightning.encoders import EncoderSpec, FrozenEncoder
+from emonet_lightning.errors import DataError, EnvironmentProblem, UsageError
+from emonet_lightning.io import atomic_write, make_folder, write_errors
+from emonet_lightning.recognizer import EmotionRecognizer, load_bundle
+
+PARITY = 1e-4
+HEADS_GRAPH = "heads.onnx"
+IMAGES_GRAPH = "recognizer.onnx"
+_INLINE_BYTES = 1_500_000_000  # a protobuf file ends at 2 GiB; larger weights go to a second file
+_BATCHES = (1, 5)
+
+
+class Scorer(nn.Module):
+    """Features [B, D] float32, or with an encoder images [B, 3, S, S] uint8, to scores [B, K] float32."""
+
+    def __init__(self, bundle: HeadsBundle, encoder: FrozenEncoder | None = None) -> None:
+        super().__init__()
+        self.bundle = bundle
+        self.heads = bundle.heads
+        self.encoder = encoder
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return scores [B, K]."""
+        return self.bundle.scores(inputs if self.encoder is None else self.encoder(inputs))
+
+
+def export_command(
+    out: str,
+    run: str | None = None,
+    heads: str | None = None,
+    onnx: bool = False,
+    onnx_images: bool = False,
+    released: bool = False,
+    encoder: EncoderSpec | None = None,
+) -> None:
+    """Write trained heads for use elsewhere.
+
+    Args:
+        out: target folder; always gets heads.safetensors and manifest.json, standardisation folded in.
+        run: run folder that holds the heads.
+        heads: folder of exported heads, or of released .pth files (instead of `run`).
+        onnx: also heads.onnx, pooled features (not L2-normalised) to scores.
+        onnx_images: also recognizer.onnx, resized uint8 RGB images to scores, the encoder included.
+        released: also model_<slug>_best.pth, the layout of the published heads.
+        encoder: another place of the same encoder, e.g. `--encoder.name timm/NAME --encoder.weights FILE`.
+
+    Raises:
+        UsageError: neither or both of `run` and `heads`.
+        DataError: heads that do not fit, or whose scores the released layout cannot hold; a graph that disagrees.
+        EnvironmentProblem: the packages for ONNX are not installed.
+    """
+    if (run is None) == (heads is None):
+        raise UsageError("export: give either --run DIR or --heads DIR")
+    folder = str(run or heads)
+    frozen = None
+    if onnx or onnx_images:
+        _need_onnx()
+    if onnx_images:
+        recognizer = EmotionRecognizer.load(folder, "cpu", encoder)
+        bundle, frozen = recognizer.bundle, recognizer.encoder
+    else:
+        bundle = load_bundle(folder, encoder=encoder)
+    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    for line in export_bundle(bundle, Path(out), onnx=onnx, released=released, encoder=frozen):
+        console.print(line)
+
+
+def export_bundle(
+    bundle: HeadsBundle, out: Path, *, onnx: bool = False, released: bool = False, encoder: FrozenEncoder | None = None
+) -> list[str]:
+    """Write heads to a folder; what cannot be written is refused before anything is.
+
+    Args:
+        bundle: the heads, on the CPU.
+        out: target folder.
+        onnx: write heads.onnx.
+        released: write model_<slug>_best.pth files.
+        encoder: write recognizer.onnx with this encoder, on the CPU.
+
+    Returns:
+        One line per kind of file: what was written and, for ONNX, the largest difference found.
+    """
+    if released:
+        _check_released(bundle)
+    if onnx or encoder is not None:
+        _need_onnx()
+    make_folder(out)
+    lines = []
+    if onnx:
+        lines.append(_export_onnx(bundle, None, out / HEADS_GRAPH))
+    if encoder is not None:
+        lines.append(_export_onnx(bundle, encoder, out / IMAGES_GRAPH))
+    if released:
+        paths = bundle.save_released(out)
+        lines.append(f"{out}: {len(paths)} files model_<slug>_best.pth")
+    bundle.save(out)
+    return [f"{out}: heads.safetensors, manifest.json ({len(bundle.taxonomy)} heads)", *lines]
+
+
+def _check_released(bundle: HeadsBundle) -> None:
+    if bundle.output_map != "identity":
+        raise DataError(
+            f"released .pth files hold plain outputs, these heads' scores are a '{bundle.output_map}' of them; "
+            "train with loss mse, mae or huber, or export safetensors or ONNX"
+        )
+    if not bundle.l2_normalise:
+        raise DataError(
+            "released .pth files are read with L2-normalised features, these heads were trained without; "
+            "train with l2_normalise: true, or export safetensors or ONNX"
+        )
+
+
+def _need_onnx() -> None:
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EnvironmentProblem(f'export to ONNX needs {", ".join(missing)}; pip install "emonet-lightning[onnx]"')
+
+
+def _export_onnx(bundle: HeadsBundle, encoder: FrozenEncoder | None, path: Path) -> str:
+    scorer = Scorer(bundle, encoder).eval()
+    inputs = [_example(bundle, encoder, batch) for batch in _BATCHES]
+    name = "features" if encoder is None else "images"
+    size = sum(tensor.numel() * tensor.element_size() for tensor in scorer.state_dict().values())
+    with write_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".onnx-") as scratch:
+        draft = Path(scratch) / path.name
+        with warnings.catch_warnings(), _quiet("torch.onnx"), torch.no_grad():
+            warnings.simplefilter("ignore")  # the exporter's notes on its own internals
+            program = torch.onnx.export(
+                scorer,
+                (inputs[-1],),
+                input_names=[name],
+                output_names=["scores"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamo=True,
+                verbose=False,
+            )
+        assert program is not None
+        program.model.metadata_props.update(_metadata(bundle, encoder))
+        program.save(str(draft), external_data=size > _INLINE_BYTES)
+        worst = max(_difference(draft, name, scorer, example) for example in inputs)
+        if not worst <= PARITY:
+            raise DataError(
+                f"{path}: the ONNX graph's scores differ from PyTorch's by {worst:.2e}, more than {PARITY:g}; not "
+                "written (an encoder in float32 agrees best: --encoder.dtype float32)"
+            )
+        for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == path.name):  # the graph last
+            digest = atomic_write(path.parent / file.name, lambda temporary, file=file: os.replace(file, temporary))  # type: ignore[misc]
+    return f"{path}: {name} to scores, largest difference {worst:.1e}, sha256 {digest[:12]}"
+
+
+def _example(bundle: HeadsBundle, encoder: FrozenEncoder | None, batch: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(batch)
+    if encoder is None:
+        return torch.randn(batch, bundle.heads.in_features, generator=generator)
+    side = encoder.preprocess.size
+    return torch.randint(0, 256, (batch, 3, side, side), generator=generator, dtype=torch.uint8)
+
+
+def _difference(path: Path, name: str, scorer: Scorer, example: torch.Tensor) -> float:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (scores,) = session.run(None, {name: example.numpy()})
+    with torch.no_grad():
+        return float(np.abs(scores - scorer(example).numpy()).max())
+
+
+def _metadata(bundle: HeadsBundle, encoder: FrozenEncoder | None) -> dict[str, str]:
+    content: dict[str, Any] = {
+        "taxonomy": bundle.taxonomy.to_dict(),
+        "encoder": bundle.encoder,
+        "neutral_means": None if bundle.neutral_means is None else bundle.neutral_means.tolist(),
+    }
+    if encoder is not None:
+        content["preprocess"] = encoder.preprocess.to_dict()
+    return {key: json.dumps(value, ensure_ascii=False) for key, value in content.items()}
+
+
+class _quiet:
+    """Silence a logger below error level for a while."""
+
+    def __init__(self, name: str) -> None:
+        self.logger = logging.getLogger(name)
+
+    def __enter__(self) -> None:
+        self.level = self.logger.level
+        self.logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        self.logger.setLevel(self.level)
