@@ -1,7 +1,7 @@
 """What a run keeps beside its weights: each emotion's best heads, its metrics as lines, its speed.
 
-Files of deterministic values (`metrics.jsonl`) and of measured times (`timing.jsonl`) are apart, so that two runs of one
-seed can be compared byte by byte.
+Files of deterministic values (`metrics.jsonl`) and of measured times (`timing.jsonl`) are apart, so that two runs of
+one seed can be compared byte by byte.
 """
 
 import json
@@ -91,10 +91,10 @@ class Throughput(Callback):
 class BestHeads(Callback):
     """Keeps each emotion's heads of its own best epoch by `val/score`.
 
-    An emotion with fewer than five positives or negatives in the validation rows takes the epoch that was best overall;
-    without validation rows every emotion takes the last epoch. `heads.safetensors` and `manifest.json` in the run folder
-    hold the result; `test`, `export` and the next stage use it. The snapshot lies in a file of its own beside the
-    checkpoints, which name it by digest: a checkpoint would otherwise hold all heads twice.
+    An emotion with fewer than five positives or negatives in the validation rows takes the epoch that was best
+    overall; without validation rows every emotion takes the last epoch. `heads.safetensors` and `manifest.json` in the
+    run folder hold the result; `test`, `export` and the next stage use it. The snapshot lies in a file of its own
+    beside the checkpoints, which name it by digest: a checkpoint would otherwise hold all heads twice.
     """
 
     def __init__(self) -> None:
@@ -159,7 +159,7 @@ class BestHeads(Callback):
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the bundle of best heads into the run folder."""
         assert isinstance(module, EmpathicInsightFace)
-        if self.folder is None or trainer.interrupted or trainer.fast_dev_run:
+        if self.folder is None or trainer.interrupted:
             return
         slugs = module.taxonomy.slugs
         if not self.chosen:

@@ -28,7 +28,7 @@ def locate(path: str, cache_dir: str | None) -> Path:
     """
     if not path.startswith(EMBEDDED):
         return Path(path).expanduser()
-    from emonet_lightning.synthesis.faces import EMBEDDED_SETS, pack_embedded
+    from emonet_lightning.synthesis.embedded import EMBEDDED_SETS, pack_embedded
 
     name = path.removeprefix(EMBEDDED)
     if name not in EMBEDDED_SETS:

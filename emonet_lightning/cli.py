@@ -1,0 +1,141 @@
+"""The command line: `fit`, `validate`, `test` over Lightning, and the tool commands beside them.
+
+A command's options are its function's signature. What only one command needs is imported by that command, so `--help`
+is quick and `predict` never loads Lightning. An error that a user can mend is one line on standard error.
+"""
+
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from emonet_lightning import __version__
+from emonet_lightning.errors import EmoNetError, InterruptedRunError, OutputError, UsageError, nearest
+
+
+class Command(NamedTuple):
+    """A tool command: where its function is, and which of its arguments are positional."""
+
+    target: str
+    positional: tuple[str, ...]
+    summary: str
+
+
+RUNS = {
+    "fit": "train: encode once, train the heads, test, export; without arguments the embedded default",
+    "validate": "val/score of a run's best heads on its validation rows",
+    "test": "judge a run's best heads against every rater of a test set",
+}
+COMMANDS = {
+    "predict": Command("emonet_lightning.predict:predict_command", ("input",), "score images: CSV, Parquet or JSONL"),
+    "pack": Command(
+        "emonet_lightning.data.commands:pack_command", ("input",), "make WebDataset shards from images and annotations"
+    ),
+    "verify": Command("emonet_lightning.data.commands:verify_command", ("path",), "read a packed set back, whole"),
+    "embed": Command("emonet_lightning.data.embed_command:embed_command", ("path",), "encode a packed set once"),
+    "export": Command("emonet_lightning.export:export_command", (), "write heads: safetensors, released .pth, ONNX"),
+    "fetch": Command(
+        "emonet_lightning.fetch:fetch_command", ("what", "name"), "download an encoder, data or heads, pinned"
+    ),
+    "doctor": Command("emonet_lightning.doctor:doctor_command", (), "what this machine can run, and what it lacks"),
+    "pretrain-encoder": Command(
+        "emonet_lightning.synthesis.pretrain_encoder:pretrain_encoder_command",
+        (),
+        "train the embedded encoder anew on rendered faces",
+    ),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code (0 done, 2 usage, 65 data, 66 missing input, 74 I/O, 75 interrupted, ...).
+
+    Args:
+        argv: words after the program's name; default `sys.argv[1:]`.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(argv)
+    except EmoNetError as error:
+        message, code = str(error), error.exit_code
+    except KeyboardInterrupt:
+        message, code = "interrupted; finished parts are kept", InterruptedRunError.exit_code
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a closed pager is no failure
+            return 0
+        message, code = f"{error.filename or 'file'}: {error.strerror or error}", OutputError.exit_code
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    name, rest = argv[0], argv[1:]
+    if name == "--version":
+        print(__version__)
+    elif name in RUNS:
+        _run(name, rest)
+    elif name in COMMANDS:
+        _call(name, rest)
+    else:
+        raise UsageError(f"unknown command '{name}'; {nearest(name, [*RUNS, *COMMANDS])}")
+    return 0
+
+
+def _run(name: str, rest: list[str]) -> None:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from emonet_lightning import stages
+
+    try:
+        getattr(stages, name)(rest)
+    except MisconfigurationException as error:  # Lightning's word for options that do not fit
+        raise UsageError(str(error)) from error
+
+
+def _call(name: str, rest: list[str]) -> None:
+    import jsonargparse
+
+    command = COMMANDS[name]
+    module, function_name = command.target.split(":")
+    function: Callable[..., None] = getattr(importlib.import_module(module), function_name)
+    parser = jsonargparse.ArgumentParser(
+        prog=f"python -m emonet_lightning {name}", description=inspect.getdoc(function), exit_on_error=False
+    )
+    signature = inspect.signature(function).parameters
+    for word in command.positional:
+        parser.add_argument(word, type=signature[word].annotation)
+    parser.add_function_arguments(function, skip=set(command.positional))
+    try:
+        parsed: Any = parser.instantiate_classes(parser.parse_args(rest))
+    except jsonargparse.ArgumentError as error:
+        raise UsageError(_explain(str(error), [action.dest for action in parser._actions])) from error
+    function(**{key: value for key, value in vars(parsed).items() if key in signature})
+
+
+def _explain(message: str, known: list[str]) -> str:
+    message = " ".join(message.split())
+    unknown = re.search(r"unrecognized arguments?: --([\w.]+)", message)
+    return f"unknown option '{unknown.group(1)}'; {nearest(unknown.group(1), known)}" if unknown else message[:400]
+
+
+def _overview() -> str:
+    lines = [
+        "usage: python -m emonet_lightning COMMAND [options]   (COMMAND --help lists its options)",
+        "",
+        "Trains and judges Empathic Insight-Face: one MLP head per emotion on a frozen vision encoder.",
+        "",
+    ]
+    every = {**RUNS, **{name: command.summary for name, command in COMMANDS.items()}}
+    lines += [f"  {name:<17} {summary}" for name, summary in every.items()]
+    lines += [
+        "",
+        "exit codes: 0 done, 2 usage, 65 data, 66 missing input, 70 crash loop, 74 I/O, 75 interrupted and resumable,",
+        "            78 environment",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,176 @@
+"""EmoNetCLI: `fit`, `validate` and `test` from LightningCLI, with the model's choices linked to the data.
+
+What two classes share (taxonomy, encoder, seed) is said once, under `model`, and linked as values at parse time. One
+instance runs one ordinary run; `stages.py` composes several.
+"""
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
+
+import emonet_lightning.data.datamodules  # noqa: F401  (registers the data modules' short names)
+from emonet_lightning.bundle import HeadsBundle
+from emonet_lightning.callbacks import BestHeads, RunLogger, Throughput
+from emonet_lightning.data.face_data import FaceDataModule
+from emonet_lightning.errors import UsageError, nearest
+from emonet_lightning.module import EmpathicInsightFace
+
+# a configuration file names classes to build; without this it could name any function to call
+jsonargparse.set_parsing_settings(
+    import_path_denylist=["*"],
+    import_path_allowlist=["emonet_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "torch"],
+)
+
+LINKED = ("taxonomy", "extra_dimensions", "encoder")
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "logger": False,
+    "max_epochs": 10,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,  # the project's own order is split over processes already
+    "log_every_n_steps": 1_000_000_000,  # metrics are logged once an epoch; one call a step costs 0.4 ms
+}
+
+
+class EmoNetCLI(LightningCLI):
+    """One run: parse, build, and call the Trainer.
+
+    Args:
+        args: command line after `python -m emonet_lightning`, beginning with the subcommand.
+        dry: stop after parsing.
+        bundle: heads to validate or test.
+    """
+
+    def __init__(self, args: list[str], dry: bool = False, bundle: HeadsBundle | None = None) -> None:
+        self.dry = dry
+        self.bundle = bundle
+        common = {"parser_mode": "omegaconf+", "exit_on_error": False, "prog": "python -m emonet_lightning"}
+        super().__init__(
+            EmpathicInsightFace,
+            FaceDataModule,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            seed_everything_default=0,
+            trainer_defaults=TRAINER_DEFAULTS,
+            parser_kwargs={**common, **{name: dict(common) for name in self.subcommands()}},
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """`predict` is a command of its own, without a Trainer."""
+        unused = {"model", "dataloaders", "datamodule", "verbose", "weights_only"}
+        return {
+            "fit": {*unused, "train_dataloaders", "val_dataloaders"},
+            "validate": {*unused, "ckpt_path"},
+            "test": {*unused, "ckpt_path"},
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run folder, the set to test on, export, the forced callbacks and the links."""
+        parser.add_argument("--out", type=str | None, default=None, help="Run folder (default: a new one in runs/).")
+        parser.add_subclass_arguments(FaceDataModule, "test_data", required=False, help="Set to test on after fit.")
+        parser.add_argument("--export", type=list[str], default=[], help="After fit: any of 'onnx', 'released'.")
+        parser.add_lightning_class_args(BestHeads, "best_heads")
+        for name in LINKED:
+            parser.link_arguments(f"model.{name}", f"data.init_args.{name}")
+            parser.link_arguments(f"model.{name}", f"test_data.init_args.{name}")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse; an error is one line that offers the nearest key.
+
+        Raises:
+            UsageError: in place of jsonargparse's own error.
+        """
+        try:
+            self.config = parser.parse_args(args)
+        except jsonargparse.ArgumentError as error:
+            assert isinstance(args, list)
+            raise UsageError(self._explain(str(error), args[0])) from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the configuration alone: LightningCLI lets a checkpoint's hyper-parameters silently win over it."""
+
+    def _explain(self, message: str, subcommand: str) -> str:
+        message = " ".join(message.split())
+        inside = re.search(r"Problem with given class_path '([\w.]+)': Option '([\w.]+)' is not accepted", message)
+        if inside:
+            path, key = inside.groups()
+            return f"unknown option '{key}' of {path.rsplit('.', 1)[-1]}; {nearest(key, _init_keys(path))}"
+        outside = re.search(r"does not accept option '([\w.]+)'|unrecognized arguments?: --([\w.]+)", message)
+        if outside:
+            key = outside.group(1) or outside.group(2)
+            known = [action.dest for action in self._subcommand_parsers[subcommand]._actions]
+            return f"unknown option '{key}'; {nearest(key, known)}"
+        return message if len(message) < 400 else message[:400] + " ..."
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and Trainer, unless only parsing was asked for."""
+        if not self.dry:
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the Trainer with the run folder's logger, checkpoint, best heads and progress bar."""
+        config = self.run_config
+        folder = Path(config["out"]) if config["out"] else None
+        callbacks: list[Any] = [Throughput()]
+        if folder is not None and self.subcommand == "fit":
+            self._get(self.config_init, "best_heads").folder = folder
+            if config["trainer"]["enable_checkpointing"] is not False:
+                callbacks.append(ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False))
+        if config["trainer"]["enable_progress_bar"] is not False:
+            callbacks.append(RichProgressBar(leave=False))
+        given = self._get(self.config_init, "trainer")
+        given["callbacks"] = [*(given["callbacks"] or []), *callbacks]
+        kwargs.setdefault("default_root_dir", str(folder) if folder else None)
+        trainer = super().instantiate_trainer(**kwargs)
+        loggers: list[Logger] = list(trainer.loggers)
+        if folder is not None and self.subcommand == "fit":
+            loggers.append(RunLogger(folder))
+        trainer.loggers = loggers
+        return trainer
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if self.dry:
+            return
+        if self.bundle is not None:
+            self.model.load_bundle(self.bundle, "heads")
+        torch.set_float32_matmul_precision("highest")  # figures must not depend on the device's default
+        super()._run_subcommand(subcommand)
+
+    def _set_seed(self) -> None:
+        if not self.dry:
+            super()._set_seed()
+
+    @property
+    def run_config(self) -> dict[str, Any]:
+        """The parsed configuration of the subcommand, as primitives; links are left to be made again."""
+        parser = self._parser(self.subcommand)
+        text = parser.dump(self.config[self.subcommand], skip_link_targets=True, skip_none=False)
+        config = yaml.safe_load(text)
+        config.pop("config", None)
+        return config
+
+
+def _init_keys(class_path: str) -> set[str]:
+    """Names of a data module's options, those passed on to its parent included."""
+    name = class_path.rsplit(".", 1)[-1]
+    chosen = [cls for cls in _subclasses(FaceDataModule) if cls.__name__ == name]
+    signatures = [inspect.signature(cls.__init__).parameters for cls in (*chosen, FaceDataModule)]
+    return {key for parameters in signatures for key in parameters} - {"self", "kwargs", "parts", *LINKED}
+
+
+def _subclasses(cls: type) -> list[type]:
+    return [found for child in cls.__subclasses__() for found in (child, *_subclasses(child))]
