@@ -217,3 +217,13 @@ def test_two_thousand_raters_who_each_know_one_trait_are_compared(real_data):
         )
     assert ((found.mean > 0.1) & (found.mean < 0.3)).all()
     assert (leave_one_out > found.mean).all()
+
+
+@pytest.mark.parametrize("num_samples", [0, 1, 2])
+def test_too_few_samples_give_nan_for_every_metric_and_no_warning(num_samples):
+    values = np.zeros((num_samples, 3))
+    for metric in (agreement.spearman, agreement.pearson, agreement.average_precision):
+        assert np.isnan(metric(values, values)).tolist() == [True] * 3
+    assert np.isnan(agreement.quadratic_kappa(values, values, 0, 7)).all()
+    assert np.isnan(agreement.mae(values, values)).all() == (num_samples == 0)
+    assert np.isnan(agreement.rater_agreement(np.zeros((num_samples, 4, 3)), 0, 7).mean).all()
