@@ -5,6 +5,7 @@ and precision, preprocessing, image content and order, the view's recipe and see
 rounding 5e-4 per value, 1 - cosine below 4e-7), because half the bytes means that 200,000 images stay in memory.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from emonet_lightning.transforms import DECODER, Augmentation
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+_LEFTOVER_SECONDS = 600
 _PREIMAGE = ("format", "decoder", "encoder", "data", "views")
 
 
@@ -144,6 +146,7 @@ def fill_cache(
             todo = [(recipe, block) for recipe, block in share if not is_there(block)]
             num_encoded = sum(block.stop - block.start for _, block in todo)
             if todo:
+                _remove_leftovers([block for _, block in todo])
                 encoder = FrozenEncoder.load(spec).to(device)
                 if encoder.identity != plan.meta["encoder"]:
                     raise DataError(f"encoder '{spec.name}': its weight file changed meanwhile; run the command again")
@@ -220,6 +223,15 @@ def _missing_metas(plan: _Plan) -> Iterator[tuple[Path, dict[str, Any]]]:
         )
         if not (folder / "meta.json").exists():
             yield folder, meta
+
+
+def _remove_leftovers(blocks: list[Block]) -> None:
+    """Delete what killed writers left of these blocks; younger files may be another job's."""
+    for block in blocks:
+        for path in block.folder.glob(f".{block.path.name}.*.tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+                    path.unlink()
 
 
 def _damaged_blocks(blocks: list[Block], dim: int) -> dict[Block, int]:
