@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -29,24 +30,25 @@ def write_metrics(folder, taxonomy, num_epochs=4, score=True):
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def emonet():
     return Taxonomy.load("emonet40")
 
 
-@pytest.fixture
-def tested(tmp_path, emonet):
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory, emonet):
     """A two-stage run with a rated test set: folder and the arguments of its report."""
+    run_dir = tmp_path_factory.mktemp("run")
     rng = np.random.default_rng(0)
     for stage in ("pretrain", "finetune"):
-        write_metrics(tmp_path / stage, emonet)
+        write_metrics(run_dir / stage, emonet)
     truth = rng.random((60, 40))
     ratings = np.clip(np.round(7 * truth[:, None] + rng.normal(0, 1, (60, 3, 40))), 0, 7)
     ratings[:, :, 5] = 0
     scores = truth + rng.normal(0, 0.2, truth.shape)
     systems = {"model": scores, **reference_systems(scores, ratings, np.eye(40)[truth.argmax(axis=1)])}
     comparison = compare(systems, ratings, num_draws=20)
-    (tmp_path / "finetune" / "results.json").write_text(
+    (run_dir / "finetune" / "results.json").write_text(
         json.dumps({"test/kappa": 0.456, **{f"test/kappa/{slug}": 0.1 for slug in emonet.slugs}})
     )
     heads = {
@@ -55,7 +57,13 @@ def tested(tmp_path, emonet):
         "dead_heads": ["awe"],
         "constant_heads": [],
     }
-    return tmp_path, {"heads": heads, "comparison": comparison, "notes": ["Real photographs were not tested."]}
+    return run_dir, {"heads": heads, "comparison": comparison, "notes": ["Real photographs were not tested."]}
+
+
+@pytest.fixture(scope="module")
+def report(tested, emonet):
+    run_dir, arguments = tested
+    return write_report(run_dir, ["pretrain", "finetune"], emonet, **arguments).read_text()
 
 
 def text_of(table):
@@ -64,9 +72,8 @@ def text_of(table):
     return console.export_text()
 
 
-def test_report_of_a_two_stage_run_names_stages_systems_emotions_heads_and_gaps(tested, emonet):
-    run_dir, arguments = tested
-    report = write_report(run_dir, ["pretrain", "finetune"], emonet, **arguments).read_text()
+def test_report_of_a_two_stage_run_names_stages_systems_emotions_heads_and_gaps(tested, report, emonet):
+    arguments = tested[1]
     assert "| pretrain | 40 | 4 | 9.000 | 6.000 | 0.500 | 2 |" in report
     assert "| `test/kappa` | 0.456 |" in report
     assert "test/kappa/" not in report
@@ -82,9 +89,8 @@ def test_report_of_a_two_stage_run_names_stages_systems_emotions_heads_and_gaps(
     assert "Real photographs were not tested." in report
 
 
-def test_figures_are_pictures_with_ink_and_are_those_that_the_report_shows(tested, emonet):
-    run_dir, arguments = tested
-    report = write_report(run_dir, ["pretrain", "finetune"], emonet, **arguments).read_text()
+def test_figures_are_pictures_with_ink_and_are_those_that_the_report_shows(tested, report):
+    run_dir = tested[0]
     written = sorted(path.name for path in (run_dir / "figures").iterdir())
     assert written == ["curves.png", "emotions.png", "systems.png"]
     for name in written:
@@ -94,22 +100,23 @@ def test_figures_are_pictures_with_ink_and_are_those_that_the_report_shows(teste
         assert 0.01 < (picture[..., :3].min(axis=2) < 0.6).mean() < 0.5
 
 
-def test_the_report_of_the_same_run_is_the_same_bytes(tested, emonet):
+def test_the_report_of_the_same_run_is_the_same_bytes(tested, report, emonet):
     run_dir, arguments = tested
-    found = []
-    for _ in range(2):
-        write_report(run_dir, ["pretrain", "finetune"], emonet, **arguments)
-        found.append([path.read_bytes() for path in sorted(run_dir.glob("**/*")) if path.is_file()])
-    assert found[0] == found[1]
+
+    def content():
+        return {path: path.read_bytes() for path in run_dir.glob("**/*") if path.is_file()}
+
+    first = content()
+    write_report(run_dir, ["pretrain", "finetune"], emonet, **arguments)
+    assert content() == first
 
 
-def test_emotions_are_sorted_best_first_with_the_undefined_last(tested, emonet):
+def test_emotions_are_sorted_best_first_with_the_undefined_last(tested, report, emonet):
     run_dir, arguments = tested
     emotions = RunRecord.read(run_dir, ["pretrain", "finetune"], emonet, **arguments).emotions()
     figures = [emotions.values[k] for k in emotions.order()]
     assert figures == sorted(figures, reverse=True)
     assert len(figures) == 39
-    report = write_report(run_dir, ["pretrain", "finetune"], emonet, **arguments).read_text()
     table = report[report.index("| emotion |") :]
     rows = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[2:42]]
     assert rows == [emonet.names[k] for k in emotions.order()] + ["Affection"]
@@ -182,8 +189,9 @@ def test_other_taxonomies_from_one_to_a_hundred_emotions_are_drawn(tmp_path, num
     assert imread(tmp_path / "figures" / "emotions.png").shape[0] > 25 * num_emotions
 
 
-def test_extra_dimensions_have_rows_but_no_part_in_the_comparison(tested):
+def test_extra_dimensions_have_rows_but_no_part_in_the_comparison(tested, tmp_path):
     run_dir, arguments = tested
+    run_dir = shutil.copytree(run_dir, tmp_path / "run")
     taxonomy = Taxonomy.load("emonet40", extra_dimensions=True)
     report = write_report(run_dir, ["pretrain", "finetune"], taxonomy, **arguments).read_text()
     assert "40 emotion(s) and 4 extra dimension(s)" in report
