@@ -227,7 +227,7 @@ class EmotionRecognizer:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
             raise DataError(f"{name}: a path, a PIL image or a uint8 array [H, W, 3] is needed, got {found}")
-        return self.transform(image)
+        return self.transform(image if image.flags.writeable else image.copy())
 
 
 def load_bundle(
