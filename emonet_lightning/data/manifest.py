@@ -153,7 +153,10 @@ def _split(records: list[dict[str, Any]], options: SplitOptions, console: Consol
 
 
 def _refuse_pairs(keys: list[str], groups: list[str | None], hashes: np.ndarray, distance: int) -> None:
-    for a, b in find_near_duplicates(hashes, None, distance).tolist():
+    unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    copies = [(int(first[u]), row) for row, u in enumerate(inverse.tolist()) if first[u] != row]
+    pairs = first[find_near_duplicates(unique, None, distance)].tolist()
+    for a, b in (*copies, *pairs):  # equal hashes of one group stand for each other
         if groups[a] is None or groups[a] != groups[b]:
             raise DataError(
                 f"near duplicates: '{keys[a]}' and '{keys[b]}' differ in at most {distance} of 64 bits; remove one, "

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as parquet
 
+from emonet_lightning.data.progress import progress_bar
 from emonet_lightning.data.samples import Kind, Ratings
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
 from emonet_lightning.io import read_bytes, read_json, sha256_bytes, sha256_file
@@ -163,14 +164,25 @@ class PackedSet:
             DataError: damage or loss; names the file and, where possible, the sample.
         """
         started, num_bytes = time.monotonic(), 0
-        for shard in self.manifest["shards"]:
-            if sha256_file(self.path / shard["file"]) != shard["sha256"]:
-                raise DataError(f"{self.path / shard['file']}: content changed since it was packed; pack the set again")
-            num_bytes += shard["bytes"]
+        known = {shard["file"] for shard in self.manifest["shards"]}
+        if foreign := sorted(file.name for file in self.path.glob("*.tar") if file.name not in known):
+            raise DataError(f"{self.path / foreign[0]}: not part of the packed set; move it elsewhere")
         labels = hashlib.sha256()
-        for row in range(self.num_samples):
-            self.read_image(row)
-            labels.update(ratings_line(self.keys[row], self.read_record(row)["ratings"]))
+        row = 0
+        with progress_bar(f"verifying {self.name}", self.num_samples, "images", progress) as advance:
+            for shard in self.manifest["shards"]:
+                path = self.path / shard["file"]
+                if not path.is_file():
+                    raise DataError(f"{path}: shard is missing; copy it back or pack the set again")
+                num_bytes += shard["bytes"]
+                first = row
+                for row in range(first, first + shard["n"]):
+                    self.read_image(row)
+                    labels.update(ratings_line(self.keys[row], self.read_record(row)["ratings"]))
+                    advance(1)
+                row = first + shard["n"]
+                if sha256_file(path) != shard["sha256"]:
+                    raise DataError(f"{path}: content changed since it was packed; copy it again or pack again")
         if labels.hexdigest() != self.label_digest:
             raise DataError(f"{self.path}: the records' ratings are not those that were packed; pack the set again")
         self.ratings()

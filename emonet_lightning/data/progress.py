@@ -32,6 +32,7 @@ def progress_bar(what: str, total: int, unit: str, show: bool) -> Iterator[Calla
         def advance(count: int) -> None:
             bar.advance(task, count)
             speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.0f} {unit}/s" if speed else "")
+            if speed:
+                bar.update(task, rate=f"{speed:.0f} {unit}/s")
 
         yield advance

@@ -5,8 +5,9 @@ A shard depends on its samples alone, so any process may write it, again after a
 
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import webdataset
 
@@ -17,6 +18,20 @@ from emonet_lightning.io import atomic_write, read_json, sha256_bytes, sha256_fi
 from emonet_lightning.taxonomy import Taxonomy
 
 WORK_DIR = ".packing"
+
+
+class PackJob(NamedTuple):
+    """What is packed where; travels to every process."""
+
+    source: Source
+    taxonomy: Taxonomy
+    out_dir: Path
+    shard_size: int
+    perceptual_hash: bool
+
+    def rows(self, number: int) -> range:
+        """Samples of a shard."""
+        return range(number * self.shard_size, min(len(self.source), (number + 1) * self.shard_size))
 
 
 def shard_name(number: int) -> str:
@@ -36,10 +51,13 @@ def finished_notes(out_dir: Path, number: int) -> dict[str, Any] | None:
     return notes if sha256_file(shard_path) == notes["sha256"] else None
 
 
-def write_shard(
-    source: Source, taxonomy: Taxonomy, out_dir: Path, number: int, start: int, stop: int, perceptual_hash: bool
-) -> dict[str, Any]:
-    """Write samples `start` to `stop` of a source as one shard, and its notes.
+def write_shard(job: PackJob, number: int, advance: Callable[[int], None]) -> dict[str, Any]:
+    """Write one shard, and its notes.
+
+    Args:
+        job: what is packed where.
+        number: which shard.
+        advance: told of every sample written.
 
     Raises:
         DataError: a sample is wrong; names it.
@@ -52,26 +70,21 @@ def write_shard(
             path.open("wb") as stream,
             webdataset.TarWriter(stream, user="root", group="root", mode=0o644, mtime=0, encoder=False) as tar,
         ):
-            for row in range(start, stop):
-                records.append(_add(tar, source[row], source, taxonomy, perceptual_hash))
+            for row in job.rows(number):
+                records.append(_add(tar, job.source[row], job))
+                advance(1)
 
-    sha256 = atomic_write(out_dir / shard_name(number), write)
-    _locate(out_dir / shard_name(number), records)
-    notes = {
-        "file": shard_name(number),
-        "bytes": (out_dir / shard_name(number)).stat().st_size,
-        "sha256": sha256,
-        "records": records,
-    }
-    write_json(out_dir / WORK_DIR / f"shard-{number:06d}.json", notes)
+    path = job.out_dir / shard_name(number)
+    sha256 = atomic_write(path, write)
+    _locate(path, records)
+    notes = {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256, "records": records}
+    write_json(job.out_dir / WORK_DIR / f"shard-{number:06d}.json", notes)
     return notes
 
 
-def _add(
-    tar: webdataset.TarWriter, sample: RawSample, source: Source, taxonomy: Taxonomy, perceptual_hash: bool
-) -> dict[str, Any]:
-    check_sample(sample, source.kind, taxonomy)
-    extension, value = inspect_image(sample.image, f"sample '{sample.key}'", perceptual_hash)
+def _add(tar: webdataset.TarWriter, sample: RawSample, job: PackJob) -> dict[str, Any]:
+    check_sample(sample, job.source.kind, job.taxonomy)
+    extension, value = inspect_image(sample.image, f"sample '{sample.key}'", job.perceptual_hash)
     ratings = {rater: {slug: float(v) for slug, v in answers.items()} for rater, answers in sample.ratings.items()}
     content = {
         "key": sample.key,

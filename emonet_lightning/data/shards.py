@@ -8,8 +8,9 @@ import multiprocessing
 import os
 import shutil
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from emonet_lightning.data.manifest import NearDuplicates, SplitOptions, finish
 from emonet_lightning.data.packed import MANIFEST, RATINGS, VERSION, PackedSet, VerifyReport
 from emonet_lightning.data.progress import progress_bar
 from emonet_lightning.data.samples import Fingerprinted, Kind, Ratings, RawSample, Source
-from emonet_lightning.data.shard_writer import WORK_DIR, finished_notes, write_shard
-from emonet_lightning.errors import DataError, InterruptedRunError, UsageError
+from emonet_lightning.data.shard_writer import WORK_DIR, PackJob, finished_notes, write_shard
+from emonet_lightning.errors import DataError, EnvironmentProblem, InterruptedRunError, UsageError
 from emonet_lightning.io import fingerprint, make_folder, read_json, sha256_bytes, write_json
 from emonet_lightning.taxonomy import Taxonomy
 
 __all__ = ["Kind", "PackedSet", "Ratings", "RawSample", "Source", "VerifyReport", "pack"]
+
+MIN_IMAGES_PER_PROCESS = 1000
 
 
 def pack(
@@ -51,7 +54,8 @@ def pack(
         taxonomy: columns that the ratings refer to.
         splits: share of each split; None puts everything in `train`, or in `test` for a sealed set.
         shard_size: samples per shard.
-        num_processes: processes that read, hash and write.
+        num_processes: most processes that read, hash and write; fewer where one would get under 1,000 images, since
+            starting one takes seconds.
         seed: draw of the splits.
         sealed: mark the set as for testing only.
         hash_near_duplicates: compute the perceptual hash of each image.
@@ -91,7 +95,8 @@ def pack(
         console.print(f"{out_dir}: already holds this set (same names, sizes, labels and options); nothing to do")
         return PackedSet.open(out_dir)
     _claim(out_dir, fingerprint(shards_of))
-    notes = _write_shards(source, taxonomy, out_dir, shard_size, num_processes, hash_near_duplicates, progress)
+    job = PackJob(source, taxonomy, out_dir, shard_size, hash_near_duplicates)
+    notes = _write_shards(job, num_processes, progress)
     finish(source, taxonomy, out_dir, notes, inputs, options, console)
     return PackedSet.open(out_dir)
 
@@ -138,70 +143,63 @@ def _claim(out_dir: Path, shards_of: str) -> None:
     write_json(plan, {"shards_of": shards_of})
 
 
-def _write_shards(
-    source: Source,
-    taxonomy: Taxonomy,
-    out_dir: Path,
-    shard_size: int,
-    num_processes: int,
-    perceptual_hash: bool,
-    progress: bool,
-) -> list[dict[str, Any]]:
-    num_shards = -(-len(source) // shard_size)
-    spans = [(n * shard_size, min(len(source), (n + 1) * shard_size)) for n in range(num_shards)]
+def _write_shards(job: PackJob, num_processes: int, progress: bool) -> list[dict[str, Any]]:
+    num_shards = -(-len(job.source) // job.shard_size)
     notes: dict[int, dict[str, Any]] = {}
     try:
-        with progress_bar(f"packing {source.name}", len(source), "images", progress) as advance:
-            for number, (start, stop) in enumerate(spans):
-                done = finished_notes(out_dir, number)
+        with progress_bar(f"packing {job.source.name}", len(job.source), "images", progress) as advance:
+            for number in range(num_shards):
+                done = finished_notes(job.out_dir, number)
                 if done is not None:
                     notes[number] = done
-                    advance(stop - start)
+                    advance(len(job.rows(number)))
             todo = [number for number in range(num_shards) if number not in notes]
-            for number, written in _run(source, taxonomy, out_dir, spans, todo, num_processes, perceptual_hash):
-                notes[number] = written
-                advance(spans[number][1] - spans[number][0])
+            num_workers = min(num_processes, len(todo), len(todo) * job.shard_size // MIN_IMAGES_PER_PROCESS)
+            if num_workers > 1:
+                notes.update(_in_processes(job, todo, num_workers, advance))
+            else:
+                for number in todo:
+                    notes[number] = write_shard(job, number, advance)
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            f"{out_dir}: interrupted, {len(notes)} of {num_shards} shards are done; the same command resumes"
+            f"{job.out_dir}: interrupted; the same command resumes after the shards that are done"
         ) from None
     return [notes[number] for number in range(num_shards)]
 
 
-def _run(
-    source: Source,
-    taxonomy: Taxonomy,
-    out_dir: Path,
-    spans: list[tuple[int, int]],
-    todo: list[int],
-    num_processes: int,
-    perceptual_hash: bool,
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    if min(num_processes, len(todo)) <= 1:
-        for number in todo:
-            yield number, write_shard(source, taxonomy, out_dir, number, *spans[number], perceptual_hash)
-        return
+def _in_processes(
+    job: PackJob, todo: list[int], num_workers: int, advance: Callable[[int], None]
+) -> dict[int, dict[str, Any]]:
     # spawn: forking a process that runs threads (torch, OpenCV, the progress bar) can deadlock
-    pool = ProcessPoolExecutor(
-        min(num_processes, len(todo)),
-        multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(source, taxonomy, out_dir, perceptual_hash),
-    )
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    pool = ProcessPoolExecutor(num_workers, context, initializer=_start_worker, initargs=(job, counter))
     try:
-        futures = {pool.submit(_work, number, *spans[number]): number for number in todo}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        futures = {pool.submit(_work, number): number for number in todo}
+        pending, told = set(futures), 0
+        while pending:
+            done, pending = wait(pending, timeout=0.25, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            count = counter.value
+            advance(count - told)
+            told = count
+        return {number: future.result() for future, number in futures.items()}
+    except BrokenProcessPool as error:
+        raise EnvironmentProblem(
+            "a packing process was killed (out of memory?); run the command again with a lower --num_processes"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-_worker: tuple[Source, Taxonomy, Path, bool]
+_job: PackJob
+_counter: Any
 
 
-def _start_worker(source: Source, taxonomy: Taxonomy, out_dir: Path, perceptual_hash: bool) -> None:
-    global _worker
-    _worker = (source, taxonomy, out_dir, perceptual_hash)
+def _start_worker(job: PackJob, counter: Any) -> None:
+    global _job, _counter
+    _job, _counter = job, counter
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -212,6 +210,9 @@ def _start_worker(source: Source, taxonomy: Taxonomy, out_dir: Path, perceptual_
     threading.Thread(target=leave_with_parent, daemon=True).start()
 
 
-def _work(number: int, start: int, stop: int) -> dict[str, Any]:
-    source, taxonomy, out_dir, perceptual_hash = _worker
-    return write_shard(source, taxonomy, out_dir, number, start, stop, perceptual_hash)
+def _work(number: int) -> dict[str, Any]:
+    def advance(count: int) -> None:
+        with _counter.get_lock():
+            _counter.value += count
+
+    return write_shard(_job, number, advance)

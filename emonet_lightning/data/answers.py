@@ -1,0 +1,150 @@
+"""Answers about one image as people store them: dicts, Python literals, JSON, cells of a table."""
+
+import ast
+import json
+import math
+import re
+from typing import Any, NamedTuple
+
+from emonet_lightning.data.samples import Kind
+from emonet_lightning.errors import DataError
+from emonet_lightning.taxonomy import Taxonomy, slugify
+
+GENERATED = "generated"
+"""Rater of answers that name none."""
+_MAX_LITERAL = 1_000_000  # characters: ast.literal_eval on more can exhaust the stack
+_EXTRA_DIMENSIONS = frozenset({"arousal", "valence", "dominance", "emotional_vulnerability"})
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_YES_NO = {"True": True, "true": True, "TRUE": True, "False": False, "false": False, "FALSE": False}
+_RATER_KEYS, _ANSWER_KEYS = ("annotator", "rater"), ("annotations", "ratings", "label", "labels")
+_VALUE_KEYS = ("rating", "value", "score", "intensity")
+
+
+class Answers(NamedTuple):
+    """All answers about one image."""
+
+    kind: Kind
+    ratings: dict[str, dict[str, float]]
+    """Rater -> {slug: value}."""
+
+
+def parse_value(text: str, where: str) -> float | bool | None:
+    """Read one cell: an ASCII number, a yes or no (`True`, `False`), or None where it is empty.
+
+    Raises:
+        DataError: anything else, such as '3,5' or 'nan'.
+    """
+    if text == "":
+        return None
+    if text in _YES_NO:
+        return _YES_NO[text]
+    if not _NUMBER.fullmatch(text):
+        raise DataError(f"{where}: '{text[:40]}' is not a number; write digits with a decimal point, or leave it empty")
+    return float(text)
+
+
+def parse_answers(value: Any, taxonomy: Taxonomy, where: str) -> Answers:
+    """Read the answers about one image in any of the released forms.
+
+    Understood are a dict, its literal or its JSON: `{name: value}`, `{name: {rating, reasoning}}`,
+    `{rater: {name: value}}`, a list of these, `{emotions: {...}, extra_dimensions: {...}}`, and lists of
+    `{annotator, annotations}`. Names may be display names, slugs, aliases or `Family|Emotion`. Extra dimensions that
+    the taxonomy does not have are left out.
+
+    Args:
+        value: as stored.
+        taxonomy: columns.
+        where: file and sample, for errors.
+
+    Returns:
+        `binary` where all answers are yes or no; `rated` where raters are named; else `dense`.
+
+    Raises:
+        DataError: unreadable, an unknown emotion, a value that is no number, or two different answers of one rater.
+    """
+    raters: dict[str, dict[str, float]] = {}
+    yes_no: set[bool] = set()
+    for rater, answers in _by_rater(_load(value, where), where):
+        given = raters.setdefault(rater, {})
+        for name, answer in answers.items():
+            slug = _slug(str(name), taxonomy, where)
+            number = _number(answer, f"{where}: '{name}'")
+            if slug is None or number is None:
+                continue
+            yes_no.add(isinstance(number, bool))
+            if given.setdefault(slug, float(number)) != float(number):
+                raise DataError(f"{where}: rater '{rater}' answered '{name}' twice and differently; keep one answer")
+    if len(yes_no) > 1:
+        raise DataError(f"{where}: mixes yes or no with ratings; give one kind per set")
+    if yes_no == {True}:
+        return Answers("binary", raters)
+    return Answers("dense" if set(raters) <= {GENERATED} else "rated", raters)
+
+
+def _load(value: Any, where: str) -> Any:
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    if not isinstance(value, str):
+        return value
+    if len(value) > _MAX_LITERAL:
+        raise DataError(f"{where}: annotations of {len(value)} characters; at most {_MAX_LITERAL} are read")
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise DataError(f"{where}: annotations are neither JSON nor a Python literal: '{value[:60]}'") from error
+
+
+def _by_rater(value: Any, where: str) -> list[tuple[str, dict[Any, Any]]]:
+    if isinstance(value, list) and value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
+        value = dict(value)  # how Arrow returns a map
+    if isinstance(value, dict):
+        return _from_dict(value)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise DataError(f"{where}: annotations must be a dict or a list of dicts, not {type(value).__name__}")
+    result = []
+    for number, item in enumerate(value, 1):
+        rater = next((str(item[key]) for key in _RATER_KEYS if key in item), None)
+        answers = next((item[key] for key in _ANSWER_KEYS if key in item), None)
+        score = next((item[key] for key in _VALUE_KEYS if key in item), None)
+        if rater is not None and answers is not None:
+            result.append((rater, dict(answers)))
+        elif "emotion" in item and score is not None:
+            result.append((rater or GENERATED, {item["emotion"]: score}))
+        else:
+            found = _from_dict(item)
+            result += [(f"rater-{number}" if rater == GENERATED else rater, answers) for rater, answers in found]
+    return result
+
+
+def _from_dict(value: dict[Any, Any]) -> list[tuple[str, dict[Any, Any]]]:
+    value = {name: answer for name, answer in value.items() if answer is not None}
+    if isinstance(value.get("emotions"), dict):
+        extras = value.get("extra_dimensions") or {}
+        return [(GENERATED, {**value["emotions"], **{f"Extra Dimensions|{name}": v for name, v in extras.items()}})]
+    nested = [isinstance(answer, dict) and not any(key in answer for key in _VALUE_KEYS) for answer in value.values()]
+    if value and all(nested):
+        return [(str(rater), dict(answers)) for rater, answers in value.items()]
+    return [(GENERATED, value)]
+
+
+def _slug(name: str, taxonomy: Taxonomy, where: str) -> str | None:
+    short = slugify(name.rsplit("|", 1)[-1].strip())
+    if short not in taxonomy.slugs and (name.startswith("Extra Dimensions|") or short in _EXTRA_DIMENSIONS):
+        return None
+    return taxonomy.slugs[taxonomy.index(name, where)]
+
+
+def _number(answer: Any, where: str) -> float | bool | None:
+    if isinstance(answer, dict):
+        answer = next((answer[key] for key in _VALUE_KEYS if key in answer), None)
+    if isinstance(answer, str):
+        answer = parse_value(answer, where)
+    if answer is None or isinstance(answer, bool):
+        return answer
+    if not isinstance(answer, int | float) or not math.isfinite(answer):
+        raise DataError(f"{where}: {answer!r} is not a finite number; correct it or leave the emotion out")
+    return float(answer)

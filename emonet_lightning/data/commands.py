@@ -1,0 +1,163 @@
+"""The commands `pack` and `verify`."""
+
+import os
+import time
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from emonet_lightning.data.shards import PackedSet, VerifyReport, pack
+from emonet_lightning.data.sources import open_source
+from emonet_lightning.errors import UsageError
+from emonet_lightning.taxonomy import Taxonomy
+
+
+def pack_command(
+    input: str,
+    out: str,
+    taxonomy: str = "emonet40",
+    extra_dimensions: bool = False,
+    format: Literal["auto", "parquet", "tar", "table", "classes", "images"] = "auto",
+    kind: Literal["dense", "binary", "rated"] | None = None,
+    labels: str | None = None,
+    images: str | None = None,
+    metadata: str | None = None,
+    columns: dict[str, str] | None = None,
+    classes: dict[str, str] | None = None,
+    group: str | None = None,
+    index_map: str | None = None,
+    unmatched: Literal["error", "skip"] = "error",
+    splits: dict[str, float] | None = None,
+    seed: int = 0,
+    sealed: bool = False,
+    near_duplicates: Literal["group", "error", "ignore"] = "group",
+    near_duplicate_distance: int = 4,
+    shard_size: int = 1000,
+    num_processes: int | None = None,
+    name: str | None = None,
+    licence: str = "unknown",
+    progress: bool = True,
+) -> None:
+    """Turn images and ratings into a packed set: WebDataset shards, ratings and a manifest.
+
+    A call that was killed is resumed by the same call; a finished set packed again is left as it is.
+
+    Args:
+        input: Parquet file or folder (also a Hugging Face cache folder), tar file or folder, image folder, or CSV file.
+        out: folder of the packed set.
+        taxonomy: `emonet40`, or a YAML file of your own emotions.
+        extra_dimensions: also take arousal, valence, dominance and vulnerability.
+        format: layout of the input; `auto` looks at it.
+        kind: `dense` (one generated label set), `binary` (yes or no), `rated` (several raters); found out by default.
+        labels: CSV file with the ratings: long (image, rater, emotion, rating), wide (a column per emotion), class
+            (image, label) or annotations (image, a dict).
+        images: image folder, where the input is a CSV file.
+        metadata: CSV file with a row per image, for groups and facts.
+        columns: names of the data's columns, as `--columns.image=path --columns.emotion=trait`; roles are image,
+            annotations, rater, emotion, rating, label, prompted, split, key and meta.
+        classes: class name to emotion, as `--classes.happy=Elation --classes.neutral=none`.
+        group: column (or columns separated by commas) that names the person or prompt; a group stays in one split.
+        index_map: JSON of file name to row number, for names that the data have lost (HQ).
+        unmatched: `error` refuses images without label and labels without image; `skip` leaves them out.
+        splits: share of each split, as `--splits.train=0.8 --splits.val=0.2`; all `train` (sealed: `test`) by default.
+        seed: draw of the splits.
+        sealed: the set is for testing only; training on it is refused.
+        near_duplicates: `group` keeps near duplicates in one split, `error` refuses them, `ignore` lets them be.
+        near_duplicate_distance: differing bits of the 64-bit perceptual hash up to which images are near duplicates.
+        shard_size: images per shard.
+        num_processes: processes that read and write; by default one per CPU.
+        name: of the set; by default that of the input.
+        licence: of the data, kept in the manifest.
+        progress: show a progress bar and what was found.
+    """
+    if kind is None and sealed and splits and set(splits) != {"test"}:
+        raise UsageError(f"--sealed with splits {splits}: a sealed set is for testing only; leave --splits out")
+    columns_of = Taxonomy.load(taxonomy, extra_dimensions)
+    started = time.monotonic()
+    source = open_source(
+        input,
+        columns_of,
+        format=format,
+        kind=kind,
+        labels=labels,
+        columns=columns,
+        classes=classes,
+        metadata=metadata,
+        group=group,
+        index_map=index_map,
+        images=images,
+        unmatched=unmatched,
+        licence=licence,
+        name=name,
+    )
+    packed = pack(
+        source,
+        out,
+        columns_of,
+        splits=splits,
+        shard_size=shard_size,
+        num_processes=num_processes or len(os.sched_getaffinity(0)),
+        seed=seed,
+        sealed=sealed,
+        near_duplicates=near_duplicates,
+        near_duplicate_distance=near_duplicate_distance,
+        progress=progress,
+    )
+    if progress:
+        seconds = time.monotonic() - started
+        console = Console(soft_wrap=True)
+        console.print(summary(packed))
+        console.print(
+            f"{out}: {packed.num_samples} images in {seconds:.1f} s ({packed.num_samples / seconds:.0f} images/s)"
+        )
+        if packed.licence == "unknown":
+            console.print("licence unknown: name it with --licence, so that whoever uses the set knows it")
+
+
+def verify_command(packed: str, progress: bool = True) -> None:
+    """Read a packed set back: every shard, image, record and rating is compared with the manifest.
+
+    Args:
+        packed: folder of the packed set.
+        progress: show a progress bar.
+    """
+    opened = PackedSet.open(packed)
+    report = opened.verify(progress)
+    console = Console(soft_wrap=True)
+    console.print(summary(opened))
+    console.print(_outcome(packed, report))
+
+
+def _outcome(path: str, report: VerifyReport) -> str:
+    speed = report.num_samples / max(report.seconds, 1e-9)
+    return (
+        f"{path}: whole; {report.num_samples} images in {report.num_shards} shards, {report.num_bytes / 1e6:.1f} MB, "
+        f"read and compared in {report.seconds:.1f} s ({speed:.0f} images/s)"
+    )
+
+
+def summary(packed: PackedSet) -> Table:
+    """Return counts, kind, splits, labels and licence of a packed set as a table for people."""
+    ratings = packed.ratings()
+    table = Table("", "", title=f"{packed.name} ({packed.path})", show_header=False, title_justify="left")
+    table.add_row("kind", packed.kind + (", sealed: for testing only" if packed.sealed else ""))
+    table.add_row("licence", packed.licence)
+    table.add_row("images", str(packed.num_samples))
+    table.add_row("groups", str(len({group for group in packed.groups if group is not None})) + " given")
+    table.add_row("splits", ", ".join(f"{split} {len(rows)}" for split, rows in packed.splits.items()))
+    table.add_row("taxonomy", f"{packed.taxonomy['name']}, {len(packed.taxonomy['dimensions'])} columns")
+    table.add_row("ratings", f"{len(ratings.row)} by {len(ratings.raters)} raters")
+    if len(ratings.row):
+        above = np.bincount(ratings.slug_index[ratings.value > 0], minlength=len(ratings.slugs))
+        asked = np.bincount(ratings.slug_index, minlength=len(ratings.slugs))
+        order = np.argsort(-above, kind="stable")
+        told = [f"{ratings.slugs[i]} {above[i]}/{asked[i]}" for i in order if asked[i]]
+        shown = told if len(told) <= 8 else [*told[:5], "...", *told[-3:]]
+        table.add_row("above 0 / given", ", ".join(shown))
+        never = [slug for slug, count in zip(ratings.slugs, asked, strict=True) if not count]
+        if never:
+            table.add_row("never rated", f"{len(never)}: {', '.join(never[:5])}" + (", ..." if len(never) > 5 else ""))
+    table.add_row("digest", packed.digest[:16] + ", labels " + packed.label_digest[:16])
+    return table

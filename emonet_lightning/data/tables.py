@@ -1,0 +1,110 @@
+"""CSV files read as text: ids keep their zeros, `NA` stays a name, and every line has the header's number of cells."""
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from emonet_lightning.data.images import SUFFIXES
+from emonet_lightning.errors import DataError, nearest
+from emonet_lightning.io import read_bytes
+
+ROLES: dict[str, tuple[str, ...]] = {
+    "image": ("image", "path", "file", "filename", "file_name", "image_path", "img", "name", "id"),
+    "rater": ("rater", "annotator", "rater_id", "annotator_id", "user"),
+    "emotion": ("emotion", "trait", "dimension"),
+    "rating": ("rating", "value", "score", "intensity"),
+    "label": ("label", "class", "expression"),
+    "annotations": ("annotations",),
+}
+"""Column names that are recognised for each role, unless `columns` names another."""
+OPTIONAL_ROLES = ("prompted", "split", "meta", "group")
+
+
+class Table(NamedTuple):
+    """A CSV file as text."""
+
+    path: Path
+    header: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+    """Line on which each row ends."""
+
+    def where(self, number: int) -> str:
+        """File and line of a row, for errors."""
+        return f"{self.path}, line {self.lines[number]}"
+
+
+def read_table(path: Path) -> Table:
+    """Read a CSV file (comma, semicolon or tab; UTF-8 with or without BOM) as text.
+
+    Raises:
+        MissingInputError: no such file.
+        DataError: not text, empty, without a header line, a column twice, or a line with another number of cells.
+    """
+    content = read_bytes(path)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    csv.field_size_limit(2**24)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows, lines = [], []
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: not a readable CSV file ({error})") from error
+    if not rows:
+        raise DataError(f"{path}: empty; a header line and one line per image or answer are needed")
+    header = [cell.strip() for cell in rows[0]]
+    if any(_is_data(cell) for cell in header):
+        raise DataError(
+            f"{path}: the first line ('{first.strip()[:60]}') looks like data; add a header line that names the columns"
+        )
+    for position, column in enumerate(header, 1):
+        if not column:
+            raise DataError(f"{path}: column {position} has no name; name or remove it")
+        if header.count(column) > 1:
+            raise DataError(f"{path}: column '{column}' is there twice; rename one")
+    for row, line in zip(rows, lines, strict=True):
+        if len(row) != len(header):
+            raise DataError(f"{path}, line {line}: {len(row)} cells, the header has {len(header)}; mend the line")
+    if len(rows) == 1:
+        raise DataError(f"{path}: a header but no rows")
+    return Table(path, header, rows[1:], lines[1:])
+
+
+def _is_data(cell: str) -> bool:
+    return bool(re.fullmatch(r"[+-]?\d+([.,]\d+)?", cell)) or Path(cell).suffix.lower() in SUFFIXES
+
+
+def find_column(table: Table, role: str, columns: dict[str, str], required: bool = True) -> int | None:
+    """Return the column of a role, by the user's name for it or a usual one.
+
+    Raises:
+        DataError: named but absent, or required and not found; lists the columns.
+    """
+    named = columns.get(role)
+    if named is not None:
+        if named not in table.header:
+            raise DataError(
+                f"{table.path}: no column '{named}' (given as columns.{role}); {nearest(named, table.header)}"
+            )
+        return table.header.index(named)
+    lower = [column.lower() for column in table.header]
+    taken = {name for other, name in columns.items() if other != role}
+    for name in ROLES[role]:
+        if name in lower and table.header[lower.index(name)] not in taken:
+            return lower.index(name)
+    if required:
+        raise DataError(
+            f"{table.path}: no column for '{role}'; columns found: {', '.join(table.header)}; "
+            f"name it with --columns.{role}=NAME"
+        )
+    return None

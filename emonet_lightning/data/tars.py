@@ -1,0 +1,182 @@
+"""Tar files of images with a JSON each (the layout of WebDataset) as a source; members are read in place."""
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from emonet_lightning.data.answers import parse_answers
+from emonet_lightning.data.folders import unique_keys
+from emonet_lightning.data.images import MAX_BYTES, SUFFIXES
+from emonet_lightning.data.released import ROLES, prompted_from_text
+from emonet_lightning.data.samples import Kind, RawSample
+from emonet_lightning.errors import DataError, nearest
+from emonet_lightning.io import fingerprint
+from emonet_lightning.taxonomy import Taxonomy
+
+
+class Member(NamedTuple):
+    """Where one image and its JSON lie."""
+
+    tar: int
+    name: str
+    image_offset: int
+    image_bytes: int
+    json_offset: int
+    json_bytes: int
+
+
+class TarSource:
+    """Source over tar files; each sample is `NAME.jpg` (or png, webp) beside `NAME.json`."""
+
+    def __init__(
+        self,
+        files: list[Path],
+        taxonomy: Taxonomy,
+        columns: dict[str, str],
+        *,
+        name: str,
+        licence: str,
+        kind: Kind | None = None,
+        group: list[str] | None = None,
+    ) -> None:
+        """Index the members.
+
+        Args:
+            files: uncompressed tar files, in order.
+            taxonomy: columns of the ratings.
+            columns: names in the JSON for `annotations` and `prompted`.
+            name: of the set.
+            licence: of the set.
+            kind: instead of the one that the first sample shows.
+            group: fields of the JSON whose values together name a group.
+
+        Raises:
+            DataError: damaged, compressed, an image without JSON or the reverse, or a name given twice.
+        """
+        self.files = files
+        self.taxonomy = taxonomy
+        self.name = name
+        self.licence = licence
+        self._columns = columns
+        self._group = group or []
+        self.members = [member for number, file in enumerate(files) for member in _index(file, number)]
+        if not self.members:
+            raise DataError(f"{files[0]}: no image with a JSON in it")
+        names = [member.name for member in self.members]
+        places = [f"{files[m.tar]}: {m.name}" for m in self.members]
+        self.keys = unique_keys(names, places, self.name)
+        self.kind: Kind = kind or self._answers(0, self._record(0)).kind
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, index: int) -> RawSample:
+        member = self.members[index]
+        record = self._record(index)
+        facts = {**{k: v for k, v in record.items() if not isinstance(v, dict)}, **_inner(record)}
+        for field in self._group:
+            if field not in facts:
+                raise DataError(f"{self._where(index)}: no field '{field}' to group by; {nearest(field, facts)}")
+        group = "/".join(str(facts[field]) for field in self._group if facts[field] not in (None, ""))
+        asked = self._columns.get("prompted", "prompted" if facts.get("prompted") else "emotion")
+        prompted = facts.get(asked)
+        return RawSample(
+            key=self.keys[index],
+            image=self._read(index, member.image_offset, member.image_bytes),
+            ratings=self._answers(index, record).ratings,
+            prompted=self.taxonomy.slugs[self.taxonomy.index(prompted, self._where(index))]
+            if isinstance(prompted, str) and prompted
+            else prompted_from_text(str(facts.get("prompt", "")), self.taxonomy),
+            group=group or None,
+            meta={
+                **{name: value for name, value in facts.items() if isinstance(value, str | int | float)},
+                "file": member.name,
+            },
+        )
+
+    def fingerprint(self) -> str:
+        """Digest of names, places and sizes of all members."""
+        return fingerprint([[f.name for f in self.files], self.members, self._columns, self._group])
+
+    def _record(self, index: int) -> dict[str, Any]:
+        member = self.members[index]
+        content = self._read(index, member.json_offset, member.json_bytes)
+        try:
+            record = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{self._where(index)}: not valid JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{self._where(index)}: a JSON object is needed, not {type(record).__name__}")
+        return record
+
+    def _answers(self, index: int, record: dict[str, Any]) -> Any:
+        where = self._where(index)
+        named = self._columns.get("annotations")
+        if named is not None and named not in record:
+            raise DataError(f"{where}: no field '{named}' (given as columns.annotations); {nearest(named, record)}")
+        field = named or next((name for name in ROLES["annotations"] if name in record), None)
+        try:
+            return parse_answers(record if field in (None, "emotions") else record[field], self.taxonomy, where)
+        except DataError as error:
+            if field is None:
+                raise DataError(
+                    f"{where}: unknown layout; fields found: {', '.join(record)}; name the annotations with "
+                    "--columns.annotations=NAME"
+                ) from error
+            raise
+
+    def _read(self, index: int, offset: int, size: int) -> bytes:
+        with self.files[self.members[index].tar].open("rb") as stream:
+            stream.seek(offset)
+            content = stream.read(size)
+        if len(content) != size:
+            raise DataError(f"{self._where(index)}: the file ends early; fetch it again")
+        return content
+
+    def _where(self, index: int) -> str:
+        member = self.members[index]
+        return f"{self.files[member.tar]}, sample '{member.name}'"
+
+
+def _inner(record: dict[str, Any]) -> dict[str, Any]:
+    """Fields of `demographics` and `meta`, lifted to the top."""
+    return {
+        name: value
+        for struct in ("demographics", "meta")
+        if isinstance(record.get(struct), dict)
+        for name, value in record[struct].items()
+    }
+
+
+def _index(path: Path, number: int) -> list[Member]:
+    images: dict[str, tuple[int, int]] = {}
+    texts: dict[str, tuple[int, int]] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            end = 0
+            for member in tar:
+                end = member.offset_data + -(-member.size // 512) * 512
+                folder, _, base = member.name.rpartition("/")
+                stem, _, extension = base.partition(".")
+                if not member.isfile() or not stem:
+                    continue
+                name = f"{folder}/{stem}" if folder else stem
+                kind = texts if extension == "json" else images if f".{extension.lower()}" in SUFFIXES else None
+                if kind is None:
+                    continue
+                if name in kind:
+                    raise DataError(f"{path}: duplicate id '{name}'; keep one")
+                if member.size > MAX_BYTES:
+                    raise DataError(f"{path}: member '{member.name}' has {member.size} bytes, above {MAX_BYTES}")
+                kind[name] = (member.offset_data, member.size)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DataError(f"{path}: not a readable uncompressed tar file ({error}); unpack or fetch it again") from error
+    with path.open("rb") as stream:  # tarfile takes a damaged header for the end
+        stream.seek(end)
+        if any(stream.read(2**20)):
+            raise DataError(f"{path}: damaged after byte {end}; fetch it again")
+    for name in images.keys() ^ texts.keys():
+        what = "image without JSON" if name in images else "JSON without image"
+        raise DataError(f"{path}: {what}: '{name}'; each image needs a JSON of the same name")
+    return [Member(number, name, *images[name], *texts[name]) for name in images]
