@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from emonet_lightning.evaluation.comparison import PROMPTED
-from emonet_lightning.run_record import LOSS, SCORE, EmotionFigures, StageRecord
+from emonet_lightning.run_record import LOSS, RATER, SCORE, EmotionFigures, StageRecord
 from emonet_lightning.taxonomy import Taxonomy
 
 BLUE, ORANGE, GREY, DARK = "#0072B2", "#E69F00", "#8A8A8A", "#222222"
@@ -75,7 +75,7 @@ def _score_curve(axes: Axes, stage: StageRecord, taxonomy: Taxonomy) -> None:
 
 
 def emotion_bars(emotions: EmotionFigures, taxonomy: Taxonomy) -> bytes:
-    """Draw one horizontal bar per emotion, highest first, coloured by family, with interval and human figure."""
+    """Draw one horizontal bar per emotion, highest first, coloured by family; interval and what to read it beside."""
     order = emotions.order()
     undefined = [k for k in range(len(taxonomy)) if k not in set(order)]
     shown = order + undefined
@@ -95,7 +95,7 @@ def emotion_bars(emotions: EmotionFigures, taxonomy: Taxonomy) -> bytes:
         if not np.isnan(emotions.low[k]):
             axes.plot([emotions.low[k], emotions.high[k]], [row, row], color=DARK, linewidth=1, zorder=3)
     axes.plot(
-        emotions.human[shown], np.arange(len(shown)), "D", color="white", markeredgecolor=DARK, markersize=5, zorder=4
+        emotions.beside[shown], np.arange(len(shown)), "D", color="white", markeredgecolor=DARK, markersize=5, zorder=4
     )
     handles: list[Any] = []
     if families != [None]:
@@ -105,9 +105,9 @@ def emotion_bars(emotions: EmotionFigures, taxonomy: Taxonomy) -> bytes:
         ]
     if not np.isnan(emotions.low).all():
         handles.append(Line2D([], [], color=DARK, linewidth=1, label="bootstrap interval"))
-    if not np.isnan(emotions.human).all():
+    if not np.isnan(emotions.beside).all():
         human = Line2D(
-            [], [], marker="D", color="white", markeredgecolor=DARK, linestyle="", label="one rater with the others"
+            [], [], marker="D", color="white", markeredgecolor=DARK, linestyle="", label=emotions.beside_name
         )
         handles.append(human)
     if order:
@@ -128,7 +128,7 @@ def systems(comparison: Mapping[str, Any]) -> bytes:
     rows.sort(key=lambda row: (row[0] != comparison["subject"], -(row[1] if row[1] is not None else -np.inf)))
     human = (comparison.get("raters") or {}).get("spearman")
     if human is not None:
-        rows.append(("one rater with the others", human, None, None))
+        rows.append((RATER, human, None, None))
     figure = Figure(figsize=(9.5, 1.5 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     title = f"Systems on the same {comparison['num_samples']} samples"
@@ -141,7 +141,7 @@ def systems(comparison: Mapping[str, Any]) -> bytes:
         colour = BLUE if name == comparison["subject"] else DARK
         if low is not None and high is not None:
             axes.plot([low, high], [y, y], color=colour, linewidth=4, alpha=0.45, solid_capstyle="butt")
-        axes.plot(value, y, "D" if name == "one rater with the others" else "o", color=colour, markersize=7)
+        axes.plot(value, y, "D" if name == RATER else "o", color=colour, markersize=7)
         text = f"{value:.3f}" if low is None or high is None else f"{value:.3f}  [{low:.3f}, {high:.3f}]"
         axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=colour)
     axes.axvline(0, color=DARK, linewidth=0.8)

@@ -4,6 +4,7 @@ Nothing here is measured anew: a figure in the report can be found in `metrics.j
 the comparison that was passed in. Reading is `run_record.py`, drawing `figures.py`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from emonet_lightning.evaluation.comparison import PROMPTED
 from emonet_lightning.io import atomic_write
-from emonet_lightning.run_record import LOSS, SCORE, EmotionFigures, RunRecord, StageRecord
+from emonet_lightning.run_record import LOSS, RATER, SCORE, EmotionFigures, RunRecord, StageRecord
 from emonet_lightning.taxonomy import Taxonomy
 
 REPORT_FILE = "report.md"
@@ -34,7 +35,7 @@ def write_report(
         run_dir: the run; stage `s` lies in `run_dir/s`, or in `run_dir` where there is no such folder.
         stages: names of the stages, in order.
         taxonomy: names and families of the columns.
-        heads: best epochs, dead and constant heads; see `RunRecord.read`.
+        heads: best epochs and constant heads; see `RunRecord.read`.
         comparison: what `evaluation.comparison.compare` returned.
         notes: sentences on what was not measured, added to those found here.
 
@@ -82,7 +83,8 @@ def _sections(record: RunRecord, emotions: EmotionFigures | None, pictures: set[
     results = record.summary_results()
     if results:
         yield "## Results"
-        yield _table(("figure", "value"), [(f"`{key}`", _number(value)) for key, value in sorted(results.items())])
+        rows = [(f"`{key}`", _number(value), "" if count is None else str(count)) for key, value, count in results]
+        yield _table(("figure", "value", "mean over emotions"), rows)
     if record.comparison:
         yield from _systems(record.comparison)
     if emotions is not None:
@@ -124,7 +126,7 @@ def _systems(comparison: Mapping[str, Any]) -> Iterable[str]:
             )
         )
     if comparison.get("raters"):
-        rows.append(("one rater with the others", _number(comparison["raters"]["spearman"]), "", "", "", ""))
+        rows.append((RATER, _number(comparison["raters"]["spearman"]), "", "", "", ""))
     yield _table(
         ("system", "Spearman", f"{level} interval", f"{subject} minus it", f"{level} interval", "constant, as 0"), rows
     )
@@ -151,36 +153,50 @@ def _ends(record: RunRecord, emotions: EmotionFigures) -> str:
 
 
 def _emotion_table(record: RunRecord, emotions: EmotionFigures) -> Iterable[str]:
-    epochs = record.heads.get("best_epochs") or {}
-    own = record.heads.get("own_best")
-    rows, order = [], emotions.order()
+    order, chosen = emotions.order(), record.heads.get("best") or {}
+    header = ["emotion", "family", "figure", "interval", emotions.beside_name, "head from epoch"]
+    kappas = []
+    for key, name in (("test/kappa", "kappa with raters"), ("test/rater_kappa", "raters' kappa")):
+        values = record.by_slug(key, record.results)
+        if values is not None:
+            header.append(name)
+            kappas.append(values)
+    rows = []
     for k in order + [k for k in range(len(record.taxonomy)) if k not in set(order)]:
         dimension = record.taxonomy.dimensions[k]
-        epoch = "" if epochs.get(dimension.slug) is None else str(epochs[dimension.slug])
-        if epoch and own is not None and dimension.slug not in own:
-            epoch += " (overall)"
         interval = _interval({"low": emotions.low[k], "high": emotions.high[k]})
-        human = _number(emotions.human[k])
-        rows.append((dimension.name, dimension.family or "", _number(emotions.values[k]), interval, human, epoch))
-    header = ("emotion", "family", "figure", "interval", "one rater with the others", "head from epoch")
+        epoch = _epoch(chosen.get(dimension.slug) or {})
+        figures = (_number(emotions.values[k]), interval, _number(emotions.beside[k]), epoch)
+        rows.append([dimension.name, dimension.family or "", *figures, *(_number(values[k]) for values in kappas)])
     kept = [i for i in range(len(header)) if i in (0, 2) or any(row[i] not in ("", "-") for row in rows)]
     yield _table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
-    if own is not None and any("overall" in row[5] for row in rows):
+    if any(choice.get("by") == "overall" for choice in chosen.values()):
         yield "(overall): too few positives or negatives in validation to choose by, so the epoch best overall counts."
+
+
+def _epoch(choice: Mapping[str, Any]) -> str:
+    if choice.get("epoch") is None:
+        return ""
+    return f"{choice['epoch']}" if choice.get("by", "own") == "own" else f"{choice['epoch']} ({choice['by']})"
 
 
 def _heads(record: RunRecord) -> Iterable[str]:
     names = dict(zip(record.taxonomy.slugs, record.taxonomy.names, strict=True))
-    for key, meaning in (("dead_heads", "dead (no unit of a hidden layer active)"), ("constant_heads", "constant")):
-        if key not in record.heads:
-            yield f"Whether heads are {meaning} was not checked."
-        elif record.heads[key]:
-            listed = ", ".join(names.get(slug, slug) for slug in record.heads[key])
-            yield f"**{len(record.heads[key])} {meaning}:** {listed}."
-        else:
-            yield f"No head is {meaning}."
-    if not record.heads.get("best_epochs"):
+    constant = record.heads.get("constant_heads")
+    if constant:
+        listed = ", ".join(names.get(slug, slug) for slug in constant)
+        yield f"**{len(constant)} dead or constant** (the same score for every validation sample): {listed}."
+    elif constant is not None:
+        yield "No head is dead or constant: each gives validation samples different scores."
+    else:
+        yield "Whether heads are dead or constant was not checked."
+    chosen = [choice for choice in (record.heads.get("best") or {}).values() if choice.get("epoch") is not None]
+    if not chosen:
         yield "Which epoch each head is from was not recorded."
+        return
+    counts = Counter(choice["epoch"] for choice in chosen)
+    listed = ", ".join(f"{epoch} ({count})" for epoch, count in sorted(counts.items()))
+    yield f"Heads are from epochs (number of heads): {listed}."
 
 
 def final_table(
@@ -204,14 +220,14 @@ def final_table(
             where = f"step {best.step}" if best.epoch is None else f"epoch {best.epoch}"
             table.add_row(f"{stage.name}: best validation score", _number(best.value), where)
     table.add_section()
-    for key, value in sorted(record.summary_results().items()):
-        table.add_row(key, _number(value), "")
+    for key, value, count in record.summary_results():
+        table.add_row(key, _number(value), "" if count is None else f"mean over {count}")
     table.add_section()
     for name, found in (comparison or {}).get("systems", {}).items():
         bold = "bold" if comparison and name == comparison["subject"] else ""
         table.add_row(f"Spearman of {_label(name)}", _number(found["spearman"]), _interval(found), style=bold)
     if comparison and comparison.get("raters"):
-        table.add_row("Spearman of one rater with the others", _number(comparison["raters"]["spearman"]), "")
+        table.add_row(f"Spearman of {RATER}", _number(comparison["raters"]["spearman"]), "")
     table.add_section()
     emotions = record.emotions()
     order = emotions.order() if emotions is not None else []
@@ -219,9 +235,8 @@ def final_table(
         assert emotions is not None
         beside = _interval({"low": emotions.low[k], "high": emotions.high[k]})
         table.add_row(taxonomy.names[k], _number(emotions.values[k]), beside)
-    for key, text in (("dead_heads", "dead heads"), ("constant_heads", "constant heads")):
-        if record.heads.get(key):
-            table.add_row(text, str(len(record.heads[key])), "", style="bold red")
+    if record.heads.get("constant_heads"):
+        table.add_row("dead or constant heads", str(len(record.heads["constant_heads"])), "", style="bold red")
     return table
 
 

@@ -23,7 +23,13 @@ RESULTS_FILE = "results.json"
 MANIFEST_FILE = "manifest.json"
 LOSS = "train/loss"
 SCORE = "val/score"
-_TEST_METRICS = ("spearman", "score", "average_precision")
+NUM_DEFINED = "num_defined"
+RATER = "one rater with the others"
+# metric, its name, and what to read it beside
+_TEST_METRICS = (
+    ("spearman", "Spearman", "rater_spearman", RATER),
+    ("average_precision", "Average precision", "positive_share", "share of yes, the level of chance"),
+)
 
 
 class Best(NamedTuple):
@@ -41,7 +47,8 @@ class EmotionFigures(NamedTuple):
     values: Array
     low: Array
     high: Array
-    human: Array
+    beside: Array
+    beside_name: str
     on_test: bool
 
     def order(self) -> list[int]:
@@ -111,9 +118,9 @@ class RunRecord:
             run_dir: the run. A stage lies in `run_dir/<stage>`; a stage without such a folder lies in `run_dir` itself.
             stages: names, in order.
             taxonomy: names of the columns.
-            heads: `best_epochs` {slug: epoch}, `own_best` [slugs whose epoch is their own best; others took the epoch
-                best overall], `dead_heads` [slugs], `constant_heads` [slugs]; each may be absent. By default the
-                `training` entry of the last stage's `manifest.json`.
+            heads: `best` {slug: {epoch, score, by}} where `by` is `own` (the emotion's best epoch), `overall` or
+                `last`, and `constant_heads` [slugs]; each may be absent. By default the `training` entry of the last
+                stage's `manifest.json`.
             comparison: what `evaluation.comparison.compare` returned.
             notes: further sentences on what was not measured.
 
@@ -140,33 +147,41 @@ class RunRecord:
             notes=notes,
         )
 
-    def summary_results(self) -> dict[str, float]:
-        """Return results that are not of a single dimension."""
-        slugs = set(self.taxonomy.slugs)
-        return {key: value for key, value in self.results.items() if key.rsplit("/", 1)[-1] not in slugs}
+    def summary_results(self) -> list[tuple[str, float, int | None]]:
+        """Return key, value and number of emotions behind it of the results that are not of a single dimension."""
+        single = {*self.taxonomy.slugs, NUM_DEFINED}
+        found = []
+        for key, value in sorted(self.results.items()):
+            if key.rsplit("/", 1)[-1] not in single:
+                count = self.results.get(f"{key}/{NUM_DEFINED}")
+                found.append((key, value, None if count is None else int(count)))
+        return found
 
     def emotions(self) -> EmotionFigures | None:
         """Return the main figure per dimension: of the test set, else of validation; None if there is neither."""
         size = len(self.taxonomy)
-        human = _column(((self.comparison or {}).get("raters") or {}).get("per_emotion"), size)
         unknown = np.full(size, np.nan)
         if self.comparison:
             found = self.comparison["systems"][self.comparison["subject"]]["per_emotion"]
             values, low, high = (_column(found[key], size) for key in ("spearman", "low", "high"))
-            return EmotionFigures("Spearman with the raters' mean on test", values, low, high, human, True)
-        for metric in _TEST_METRICS:
-            tested = self._by_slug(f"test/{metric}", self.results)
+            raters = _column((self.comparison.get("raters") or {}).get("per_emotion"), size)
+            return EmotionFigures("Spearman with the raters' mean on test", values, low, high, raters, RATER, True)
+        for metric, name, other, other_name in _TEST_METRICS:
+            tested = self.by_slug(f"test/{metric}", self.results)
             if tested is not None:
-                return EmotionFigures(f"{metric} on test", tested, unknown, unknown, human, True)
+                beside = self.by_slug(f"test/{other}", self.results)
+                beside = unknown if beside is None else beside
+                return EmotionFigures(f"{name} on test", tested, unknown, unknown, beside, other_name, True)
         for stage in reversed(self.stages):
             best = {f"{SCORE}/{slug}": stage.best(f"{SCORE}/{slug}") for slug in self.taxonomy.slugs}
-            validated = self._by_slug(SCORE, {key: found.value for key, found in best.items() if found})
+            validated = self.by_slug(SCORE, {key: found.value for key, found in best.items() if found})
             if validated is not None:
                 title = f"Best validation score of stage {stage.name} (epoch chosen by it)"
-                return EmotionFigures(title, validated, unknown, unknown, human, False)
+                return EmotionFigures(title, validated, unknown, unknown, unknown, "", False)
         return None
 
-    def _by_slug(self, prefix: str, figures: Mapping[str, float]) -> Array | None:
+    def by_slug(self, prefix: str, figures: Mapping[str, float]) -> Array | None:
+        """Return the figures `prefix/slug` of all dimensions [K], None if there is not one."""
         values = np.array([figures.get(f"{prefix}/{slug}", np.nan) for slug in self.taxonomy.slugs])
         return None if np.isnan(values).all() else values
 
@@ -192,7 +207,7 @@ class RunRecord:
                 )
         if not self.comparison:
             found.append("No other system was run on the test samples, so there is nothing to compare with.")
-        elif "raters" not in self.comparison:
+        elif not self.comparison.get("raters"):
             found.append("The ratings are one per sample: how far raters agree with each other is unknown.")
         return found
 

@@ -49,13 +49,16 @@ def tested(tmp_path_factory, emonet):
     systems = {"model": scores, **reference_systems(scores, ratings, np.eye(40)[truth.argmax(axis=1)])}
     comparison = compare(systems, ratings, num_draws=20)
     (run_dir / "finetune" / "results.json").write_text(
-        json.dumps({"test/kappa": 0.456, **{f"test/kappa/{slug}": 0.1 for slug in emonet.slugs}})
+        json.dumps(
+            {"test/kappa": 0.456, "test/kappa/num_defined": 39, **{f"test/kappa/{slug}": 0.1 for slug in emonet.slugs}}
+        )
     )
     heads = {
-        "best_epochs": {slug: k % 4 for k, slug in enumerate(emonet.slugs)},
-        "own_best": emonet.slugs[:30],
-        "dead_heads": ["awe"],
-        "constant_heads": [],
+        "best": {
+            slug: {"epoch": k % 4, "score": 0.5, "by": "own" if k < 30 else "overall"}
+            for k, slug in enumerate(emonet.slugs)
+        },
+        "constant_heads": ["awe"],
     }
     return run_dir, {"heads": heads, "comparison": comparison, "notes": ["Real photographs were not tested."]}
 
@@ -75,14 +78,14 @@ def text_of(table):
 def test_report_of_a_two_stage_run_names_stages_systems_emotions_heads_and_gaps(tested, report, emonet):
     arguments = tested[1]
     assert "| pretrain | 40 | 4 | 9.000 | 6.000 | 0.500 | 2 |" in report
-    assert "| `test/kappa` | 0.456 |" in report
+    assert "| `test/kappa` | 0.456 | 39 |" in report
     assert "test/kappa/" not in report
     subject = arguments["comparison"]["systems"]["model"]
     assert f"| **model** | {subject['spearman']:.3f} | {subject['low']:.3f} .. {subject['high']:.3f} |" in report
     assert "| prompted label (upper reference) |" in report
-    assert "**1 dead (no unit of a hidden layer active):** Awe." in report
-    assert "No head is constant." in report
-    assert report.count("(overall) |") == 10  # heads outside own_best
+    assert "**1 dead or constant** (the same score for every validation sample): Awe." in report
+    assert "Heads are from epochs (number of heads): 0 (10), 1 (10), 2 (10), 3 (10)." in report
+    assert report.count(" (overall) |") == 10
     for name in emonet.names:
         assert f"| {name} |" in report
     assert "No figure for 1 of 40 (undefined here): Affection." in report
@@ -125,7 +128,7 @@ def test_emotions_are_sorted_best_first_with_the_undefined_last(tested, report, 
 def test_console_table_shows_stages_results_systems_and_extremes(tested, emonet):
     run_dir, arguments = tested
     text = text_of(final_table(run_dir, ["pretrain", "finetune"], emonet, **arguments))
-    for expected in ("pretrain: best validation score", "epoch 2", "test/kappa", "Spearman of model", "dead heads"):
+    for expected in ("pretrain: best validation score", "epoch 2", "test/kappa", "Spearman of model", "constant heads"):
         assert expected in text
     assert "Spearman of one rater with the others" in text
 
@@ -139,6 +142,15 @@ def test_a_one_stage_run_without_test_or_raters_says_what_is_not_measured(tmp_pa
     assert "No other system was run" in report
     assert "was not checked" in report
     assert not (tmp_path / "figures" / "systems.png").exists()
+
+
+def test_a_binary_test_shows_average_precision_beside_the_share_of_yes(tmp_path, emonet):
+    precision = {f"test/average_precision/{slug}": 0.7 for slug in emonet.slugs}
+    share = {f"test/positive_share/{slug}": 0.25 for slug in emonet.slugs[:39]}
+    (tmp_path / "results.json").write_text(json.dumps(precision | share))
+    report = write_report(tmp_path, ["fit"], emonet).read_text()
+    assert "| emotion | family | figure | share of yes, the level of chance |" in report
+    assert "| Amusement | Positive High-Energy Emotions | 0.700 | 0.250 |" in report
 
 
 @pytest.mark.parametrize("stages", [[], ["fit"], ["pretrain", "finetune"]])
