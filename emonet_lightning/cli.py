@@ -111,6 +111,9 @@ def _call(name: str, rest: list[str]) -> None:
     for word in command.positional:
         parser.add_argument(word, type=signature[word].annotation)
     parser.add_function_arguments(function, skip=set(command.positional))
+    flags = {f"--{key}" for key, parameter in signature.items() if parameter.annotation is bool}
+    following = [*rest[1:], "--"]
+    rest = [f"{a}=true" if a in flags and b.startswith("--") else a for a, b in zip(rest, following, strict=False)]
     try:
         parsed: Any = parser.instantiate_classes(parser.parse_args(rest))
     except jsonargparse.ArgumentError as error:

@@ -52,6 +52,7 @@ def export_command(
     onnx_images: bool = False,
     released: bool = False,
     encoder: EncoderSpec | None = None,
+    weights: str | None = None,
 ) -> None:
     """Write trained heads for use elsewhere.
 
@@ -62,7 +63,8 @@ def export_command(
         onnx: also heads.onnx, pooled features (not L2-normalised) to scores.
         onnx_images: also recognizer.onnx, resized uint8 RGB images to scores, the encoder included.
         released: also model_<slug>_best.pth, the layout of the published heads.
-        encoder: another place of the same encoder, e.g. `--encoder.name timm/NAME --encoder.weights FILE`.
+        encoder: the encoder, if not the recorded one (released files: the paper's), e.g. `--encoder.name timm/NAME`.
+        weights: where the encoder's weight file is now, e.g. one that `fetch encoder` brought.
 
     Raises:
         UsageError: neither or both of `run` and `heads`.
@@ -76,7 +78,7 @@ def export_command(
     if onnx or onnx_images:
         _need_onnx()
     if onnx_images:
-        recognizer = EmotionRecognizer.load(folder, "cpu", encoder)
+        recognizer = EmotionRecognizer.load(folder, "cpu", encoder, weights)
         bundle, frozen = recognizer.bundle, recognizer.encoder
     else:
         bundle = load_bundle(folder, encoder=encoder)

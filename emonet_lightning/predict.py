@@ -32,6 +32,7 @@ def predict_command(
     run: str | None = None,
     heads: str | None = None,
     encoder: EncoderSpec | None = None,
+    weights: str | None = None,
     values: Literal["scores", "mean_subtracted", "softmax"] = "scores",
     split: str | None = None,
     on_error: Literal["stop", "skip"] = "stop",
@@ -48,7 +49,8 @@ def predict_command(
             key), then one column per emotion.
         run: run folder that holds the heads.
         heads: folder of exported heads, or of released .pth files (instead of `run`).
-        encoder: another place of the same encoder, e.g. `--encoder.name timm/NAME --encoder.weights FILE`.
+        encoder: the encoder, if not the recorded one (released files: the paper's), e.g. `--encoder.name timm/NAME`.
+        weights: where the encoder's weight file is now, e.g. one that `fetch encoder` brought.
         values: scores; mean_subtracted (minus the neutral means); softmax over the emotions (extra dimensions empty).
         split: of a packed set, this split only.
         on_error: `stop` at an unreadable image, or `skip` it and list it in bad_files.jsonl beside the table.
@@ -72,7 +74,7 @@ def predict_command(
         raise UsageError(f"batch_size: {batch_size} is below 1")
     images = _find_images(Path(input), split)
     _check_writable(target)
-    recognizer = EmotionRecognizer.load(str(run or heads), device, encoder)
+    recognizer = EmotionRecognizer.load(str(run or heads), device, encoder, weights)
     if values != "scores":
         getattr(recognizer.predictions(np.zeros((1, len(recognizer.bundle.taxonomy)))), values)  # refuse now, not later
 

@@ -6,7 +6,7 @@ cost as much as 64; the last bits of a score may therefore depend on the batch i
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from emonet_lightning.bundle import MANIFEST_FILE, HeadsBundle
+from emonet_lightning.bundle import MANIFEST_FILE, WEIGHTS_FILE, HeadsBundle
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_fingerprint
 from emonet_lightning.errors import DataError, EmoNetError, EnvironmentProblem, MissingInputError, UsageError
 from emonet_lightning.heads import WIDTHS
@@ -130,6 +130,7 @@ class EmotionRecognizer:
         folder: Path | str,
         device: str | None = None,
         encoder: EncoderSpec | None = None,
+        weights: str | None = None,
         taxonomy: Taxonomy | None = None,
     ) -> "EmotionRecognizer":
         """Load from a run's folder, exported heads, or a folder of released `model_<slug>_best.pth` files.
@@ -137,8 +138,8 @@ class EmotionRecognizer:
         Args:
             folder: where the heads are.
             device: `cpu`, `cuda`, `cuda:1`; default: the GPU if there is one.
-            encoder: another place of the same encoder (e.g. a fetched weight file); default: the recorded one, and
-                the paper's for released files, which do not say.
+            encoder: default: the recorded one, and the paper's for released files, which do not say.
+            weights: where the encoder's weight file is now, e.g. one that `fetch encoder` brought.
             taxonomy: columns that the caller relies on; compared with the heads'.
 
         Raises:
@@ -149,6 +150,9 @@ class EmotionRecognizer:
         bundle = load_bundle(folder, taxonomy, encoder)
         known = {entry.name for entry in fields(EncoderSpec)}
         spec = encoder or EncoderSpec(**{name: value for name, value in bundle.encoder.items() if name in known})
+        if weights is not None:  # a self-describing file is named by its own path
+            self_describing = spec.name.endswith(".safetensors")
+            spec = replace(spec, name=weights) if self_describing else replace(spec, weights=weights)
         bundle.check_encoder(encoder_fingerprint(spec), str(folder))
         return cls(bundle, FrozenEncoder.load(spec), device)
 
@@ -235,6 +239,8 @@ def load_bundle(
 ) -> HeadsBundle:
     """Read heads from a run's folder, exported heads, or released `.pth` files.
 
+    Of a run that has not finished, the heads of its latest stage are read.
+
     Released files say neither their encoder (default: the paper's) nor their neutral means, which are known of the
     large heads only.
 
@@ -249,7 +255,7 @@ def load_bundle(
         return HeadsBundle.load(folder, taxonomy)
     released = {path.name for path in folder.glob("model_*_best.pth")}
     if not released:
-        stages = sorted(folder.glob(f"*/{MANIFEST_FILE}"), key=lambda path: path.stat().st_mtime_ns)
+        stages = sorted(folder.glob(f"*/{WEIGHTS_FILE}"), key=lambda path: path.stat().st_mtime_ns)
         if not stages:
             raise MissingInputError(
                 f"{folder}: holds no {MANIFEST_FILE} and no model_*_best.pth: no heads were exported here (yet)"

@@ -14,6 +14,7 @@ import torch
 
 import emonet_lightning.export
 from emonet_lightning.bundle import HeadsBundle
+from emonet_lightning.cli import main
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_fingerprint
 from emonet_lightning.errors import DataError, EnvironmentProblem, OutputError, UsageError
 from emonet_lightning.export import export_bundle, export_command
@@ -65,7 +66,7 @@ def test_exported_folder_loads_and_scores_the_same(heads_dir: Path, tmp_path: Pa
 
 
 def test_released_layout_round_trips_and_is_what_a_plain_sequential_loads(heads_dir: Path, tmp_path: Path) -> None:
-    export_command(str(tmp_path), heads=str(heads_dir), released=True)
+    assert main(["export", "--heads", str(heads_dir), "--released", "--out", str(tmp_path)]) == 0
     names = {path.name for path in tmp_path.glob("*.pth")}
     assert names == {f"model_{slug}_best.pth" for slug in TAXONOMY.slugs}
     for extra in ("manifest.json", "heads.safetensors"):

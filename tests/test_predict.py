@@ -90,7 +90,7 @@ def test_scores_are_heads_on_encoder_features_in_the_given_order_for_any_batch_s
     paths = [faces / name for name in ("z.png", "a.png", "b/c.png")]
     together = recognizer(paths).scores
     for row, path in enumerate(paths):
-        pixels = torch.from_numpy(recognizer.transform(np.asarray(Image.open(path).convert("RGB"))))[None]
+        pixels = torch.from_numpy(recognizer.transform(np.array(Image.open(path).convert("RGB"))))[None]
         expected = recognizer.bundle.scores(recognizer.encoder(pixels)).numpy()
         assert np.allclose(together[row], expected[0], atol=1e-5)
     assert np.abs(together[0] - together[1]).max() > 1e-3
@@ -159,8 +159,17 @@ def test_same_encoder_from_another_place_is_accepted(
 ) -> None:
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(Path(str(encoder.weights)).read_bytes())
-    moved = EmotionRecognizer.load(heads_dir, "cpu", encoder=replace(encoder, weights=str(copy)))
-    assert np.array_equal(moved(faces / "a.png").scores, recognizer(faces / "a.png").scores)
+    for given in ({"encoder": replace(encoder, weights=str(copy))}, {"weights": str(copy)}):
+        moved = EmotionRecognizer.load(heads_dir, "cpu", **given)  # type: ignore[arg-type]
+        assert np.allclose(moved(faces / "a.png").scores, recognizer(faces / "a.png").scores, atol=1e-5)
+
+
+def test_heads_of_an_unfinished_run_are_those_of_its_latest_stage(bundle: HeadsBundle, tmp_path: Path) -> None:
+    for age, stage in ((100, "pretrain"), (0, "finetune")):
+        replace(bundle, training={"stage": stage}).save(tmp_path / stage)
+        for path in (tmp_path / stage).iterdir():
+            os.utime(path, (1e9 - age, 1e9 - age))
+    assert load_bundle(tmp_path).training == {"stage": "finetune"}
 
 
 def test_unrecorded_encoder_of_another_width_is_refused(bundle: HeadsBundle, tmp_path: Path) -> None:
