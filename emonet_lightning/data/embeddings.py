@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 _LEFTOVER_SECONDS = 600
-_PREIMAGE = ("format", "decoder", "encoder", "data", "views")
 
 
 class CacheBuild(NamedTuple):
@@ -170,11 +169,13 @@ def load_cache(path: Path | str) -> torch.Tensor:
     """
     path = Path(path)
     meta = read_json(path / "meta.json")
-    if meta.get("key") != fingerprint({name: meta.get(name) for name in _PREIMAGE}):
+    base = {name: meta.get(name) for name in ("format", "decoder", "encoder", "data")}
+    view_keys = [fingerprint({**base, "views": [recipe]}) for recipe in meta.get("views", [])]
+    if meta.get("key") != fingerprint({**base, "views": meta.get("views")}) or meta.get("view_keys") != view_keys:
         raise DataError(f"{path / 'meta.json'}: not the description of a feature cache; delete the folder")
-    num_views, num_rows, dim = len(meta["view_keys"]), meta["num_rows"], meta["dim"]
+    num_views, num_rows, dim = len(view_keys), meta["data"]["num_samples"], meta["dim"]
     features = torch.empty(num_views, num_rows, dim, dtype=torch.float16)
-    for view, key in enumerate(meta["view_keys"]):
+    for view, key in enumerate(view_keys):
         for block in blocks_of(_folder(path.parent, key), key, num_rows):
             features[view, block.start : block.stop] = read_block(block, dim)
     return features
@@ -201,7 +202,6 @@ def _plan(
         "key": key,
         "views": written,
         "view_keys": view_keys,
-        "num_rows": packed.num_samples,
         "dim": dim,
         "dtype": "float16",
         "block_rows": BLOCK_ROWS,
