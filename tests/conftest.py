@@ -18,3 +18,54 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("EMONET_REAL_DATA does not name a folder: real faces, ratings and encoder are not here")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def small_sets(tmp_path_factory) -> dict[str, Path]:
+    """Rendered faces packed as the paper's three sets, small: `big` and `binary` with train and val, `hq` sealed."""
+    from emonet_lightning.data.shards import pack
+    from emonet_lightning.synthesis.faces import RenderedFaces
+    from emonet_lightning.taxonomy import Taxonomy
+
+    folder = tmp_path_factory.mktemp("sets")
+    for name, count in (("big", 160), ("binary", 120), ("hq", 40)):
+        pack(
+            RenderedFaces(name, count=count),
+            folder / name,
+            Taxonomy.load("emonet40"),
+            splits=None if name == "hq" else {"train": 0.75, "val": 0.25},
+            shard_size=50,
+            sealed=name == "hq",
+            hash_near_duplicates=False,
+            progress=False,
+        )
+    return {name: folder / name for name in ("big", "binary", "hq")}
+
+
+@pytest.fixture(scope="session")
+def small_encoder(tmp_path_factory) -> Path:
+    """Weights of a tiny timm encoder (test_efficientnet, 0.1 M parameters, 256-d), random but fixed."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    path = tmp_path_factory.mktemp("encoder") / "test_efficientnet.safetensors"
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_efficientnet", num_classes=0).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def encoder_options(small_encoder) -> list[str]:
+    """Command-line options of the tiny encoder."""
+    return [
+        "--model.encoder.name=timm/test_efficientnet",
+        f"--model.encoder.weights={small_encoder}",
+        "--model.encoder.size=64",
+    ]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch) -> None:
+    """Features and embedded sets of the tests are shared among them and kept away from the user's."""
+    monkeypatch.setenv("EMONET_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -1,0 +1,57 @@
+"""The main job on small sets, through the real command line in this process."""
+
+import json
+
+import pytest
+import torch
+
+from emonet_lightning.cli import main
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, small_sets, encoder_options):
+    """One finished run of two stages with a test."""
+    folder = tmp_path_factory.mktemp("run")
+    config = folder / "two.yaml"
+    config.write_text(f"""
+model: {{widths: [16], dropout: 0.1, lr: 1.0e-2}}
+trainer: {{max_epochs: 2, accelerator: cpu, devices: 1, enable_progress_bar: false}}
+test_data: {{class_path: ExpertRatings, init_args: {{path: {small_sets["hq"]}}}}}
+export: [released]
+stages:
+- name: big
+  overrides: {{data: {{class_path: SyntheticFaces, init_args: {{path: {small_sets["big"]}, batch_size: 32}}}}}}
+- name: binary
+  overrides:
+    data: {{class_path: ExpertBinary, init_args: {{path: {small_sets["binary"]}, batch_size: 32}}}}
+    model.lr: 1.0e-3
+""")
+    out = folder / "out"
+    assert main(["fit", "--config", str(config), "--out", str(out), *encoder_options]) == 0
+    return out
+
+
+def test_run_folder_holds_everything(run):
+    for name in ("run.yaml", "results.json", "comparison.json", "heads.safetensors", "manifest.json", "report.md", "DONE"):
+        assert (run / name).is_file(), name
+    for stage in ("big", "binary"):
+        for name in ("run.yaml", "metrics.jsonl", "timing.jsonl", "results.json", "heads.safetensors", "manifest.json"):
+            assert (run / stage / name).is_file(), name
+    assert len(list((run / "export").rglob("*.pth"))) == 40
+    results = json.loads((run / "results.json").read_text())
+    assert {"test/spearman", "test/spearman/anger", "test/kappa", "test/rater_kappa"} <= results.keys()
+
+
+def test_checkpoint_is_heads_only_and_loads_without_code(run):
+    path = run / "big" / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    assert not any(key.startswith("encoder") or ".encoder" in key for key in checkpoint["state_dict"])
+    heads = sum(v.numel() * v.element_size() for k, v in checkpoint["state_dict"].items() if k.startswith("heads."))
+    optimizer = sum(
+        value.numel() * value.element_size()
+        for state in checkpoint["optimizer_states"][0]["state"].values()
+        for value in state.values()
+    )
+    assert optimizer >= 2 * heads
+    overhead = 320 * 1000  # names, counters and the file's own directory, for 160 parameter views
+    assert path.stat().st_size < 1.1 * heads + optimizer + overhead
