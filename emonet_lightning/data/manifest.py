@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,7 +13,6 @@ from rich.console import Console
 
 from emonet_lightning.data.packed import FORMAT, MANIFEST, RATINGS, VERSION, ratings_line, samples_digest
 from emonet_lightning.data.samples import Source
-from emonet_lightning.data.shard_writer import WORK_DIR
 from emonet_lightning.data.splits import (
     assign_splits,
     check_largest,
@@ -48,7 +46,7 @@ def finish(
     options: SplitOptions,
     console: Console,
 ) -> None:
-    """Write `ratings.parquet` and, last, `manifest.json`; then remove the work folder.
+    """Write `ratings.parquet` and, last, `manifest.json`.
 
     Args:
         source: where the samples came from.
@@ -105,7 +103,6 @@ def finish(
         },
     }
     atomic_write(out_dir / MANIFEST, _manifest_text(content))
-    shutil.rmtree(out_dir / WORK_DIR, ignore_errors=True)
 
 
 def _manifest_text(content: dict[str, Any]) -> str:

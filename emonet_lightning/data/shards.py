@@ -6,7 +6,6 @@ started again, make equal files. What needs all samples (splits, digests) waits 
 
 import multiprocessing
 import os
-import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
@@ -17,13 +16,14 @@ from typing import Any
 
 from rich.console import Console
 
+from emonet_lightning.data.claiming import already_packed, claimed
 from emonet_lightning.data.manifest import NearDuplicates, SplitOptions, finish
-from emonet_lightning.data.packed import MANIFEST, RATINGS, VERSION, PackedSet, VerifyReport
+from emonet_lightning.data.packed import VERSION, PackedSet, VerifyReport
 from emonet_lightning.data.progress import progress_bar
 from emonet_lightning.data.samples import Fingerprinted, Kind, Ratings, RawSample, Source
-from emonet_lightning.data.shard_writer import WORK_DIR, PackJob, finished_notes, write_shard
+from emonet_lightning.data.shard_writer import PackJob, finished_notes, write_shard
 from emonet_lightning.errors import DataError, EnvironmentProblem, InterruptedRunError, UsageError
-from emonet_lightning.io import fingerprint, make_folder, read_json, sha256_bytes, write_json
+from emonet_lightning.io import fingerprint, sha256_bytes
 from emonet_lightning.taxonomy import Taxonomy
 
 __all__ = ["Kind", "PackedSet", "Ratings", "RawSample", "Source", "VerifyReport", "pack"]
@@ -91,13 +91,14 @@ def pack(
     }
     inputs = fingerprint([VERSION, shards_of, list(options.splits.items()), *options[1:]])
     console = Console(stderr=True, quiet=not progress, soft_wrap=True)
-    if _already_packed(out_dir, inputs):
-        console.print(f"{out_dir}: already holds this set (same names, sizes, labels and options); nothing to do")
-        return PackedSet.open(out_dir)
-    _claim(out_dir, fingerprint(shards_of))
     job = PackJob(source, taxonomy, out_dir, shard_size, hash_near_duplicates)
-    notes = _write_shards(job, num_processes, progress)
-    finish(source, taxonomy, out_dir, notes, inputs, options, console)
+    if not already_packed(out_dir, inputs):
+        with claimed(out_dir, fingerprint(shards_of), console):
+            if not already_packed(out_dir, inputs):  # another call may have finished it meanwhile
+                notes = _write_shards(job, num_processes, progress)
+                finish(source, taxonomy, out_dir, notes, inputs, options, console)
+        return PackedSet.open(out_dir)
+    console.print(f"{out_dir}: already holds this set (same names, sizes, labels and options); nothing to do")
     return PackedSet.open(out_dir)
 
 
@@ -107,40 +108,6 @@ def _source_fingerprint(source: Source) -> str:
     content = [[s.key, sha256_bytes(s.image), s.ratings, s.prompted, s.group, s.split, s.meta] for s in samples]
     own = source.fingerprint() if isinstance(source, Fingerprinted) else ""
     return fingerprint([source.name, source.kind, source.licence, len(source), content, own])
-
-
-def _already_packed(out_dir: Path, inputs: str) -> bool:
-    if not (out_dir / MANIFEST).is_file():
-        return False
-    manifest = PackedSet.open(out_dir).manifest
-    if manifest["inputs"] != inputs:
-        raise UsageError(
-            f"{out_dir}: already holds the packed set '{manifest['name']}' ({manifest['num_samples']} images) of other "
-            "inputs or options; choose another --out, or delete that folder"
-        )
-    files = [*manifest["shards"], manifest["ratings"]]
-    whole = all((out_dir / f["file"]).is_file() and (out_dir / f["file"]).stat().st_size == f["bytes"] for f in files)
-    if whole:
-        shutil.rmtree(out_dir / WORK_DIR, ignore_errors=True)
-    return whole
-
-
-def _claim(out_dir: Path, shards_of: str) -> None:
-    """Make the folder this set's, or refuse one that holds something else."""
-    make_folder(out_dir)
-    plan = out_dir / WORK_DIR / "plan.json"
-    if plan.is_file():
-        if read_json(plan)["shards_of"] != shards_of:
-            raise UsageError(
-                f"{out_dir}: holds an unfinished packed set of other inputs or options; choose another --out, "
-                "or delete that folder"
-            )
-        return
-    known = {MANIFEST, RATINGS, WORK_DIR}
-    foreign = [p.name for p in out_dir.iterdir() if p.name not in known and not p.name.startswith("shard-")]
-    if foreign or (not (out_dir / MANIFEST).is_file() and any(out_dir.glob("shard-*"))):
-        raise UsageError(f"{out_dir}: holds other files ({(foreign or ['shards'])[0]}); choose a new or empty --out")
-    write_json(plan, {"shards_of": shards_of})
 
 
 def _write_shards(job: PackJob, num_processes: int, progress: bool) -> list[dict[str, Any]]:

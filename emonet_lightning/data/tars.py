@@ -5,7 +5,7 @@ import tarfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emonet_lightning.data.answers import parse_answers
+from emonet_lightning.data.answers import Answers, parse_answers
 from emonet_lightning.data.folders import unique_keys
 from emonet_lightning.data.images import MAX_BYTES, SUFFIXES
 from emonet_lightning.data.released import ROLES, prompted_from_text
@@ -110,21 +110,23 @@ class TarSource:
             raise DataError(f"{self._where(index)}: a JSON object is needed, not {type(record).__name__}")
         return record
 
-    def _answers(self, index: int, record: dict[str, Any]) -> Any:
+    def _answers(self, index: int, record: dict[str, Any]) -> Answers:
         where = self._where(index)
         named = self._columns.get("annotations")
         if named is not None and named not in record:
             raise DataError(f"{where}: no field '{named}' (given as columns.annotations); {nearest(named, record)}")
         field = named or next((name for name in ROLES["annotations"] if name in record), None)
+        if field not in (None, "emotions"):
+            return parse_answers(record[field], self.taxonomy, where)
         try:
-            return parse_answers(record if field in (None, "emotions") else record[field], self.taxonomy, where)
+            if field is None and any(isinstance(v, dict) and "rating" not in v for v in record.values()):
+                raise DataError("no annotations")
+            return parse_answers(record, self.taxonomy, where)
         except DataError as error:
-            if field is None:
-                raise DataError(
-                    f"{where}: unknown layout; fields found: {', '.join(record)}; name the annotations with "
-                    "--columns.annotations=NAME"
-                ) from error
-            raise
+            raise DataError(
+                f"{where}: unknown layout; fields found: {', '.join(record)}; name the annotations with "
+                "--columns.annotations=NAME"
+            ) from error
 
     def _read(self, index: int, offset: int, size: int) -> bytes:
         with self.files[self.members[index].tar].open("rb") as stream:

@@ -1,0 +1,44 @@
+"""A small source of images for the tests of packing; a module, so that other processes can import it."""
+
+import io
+import time
+
+import numpy as np
+from PIL import Image
+
+from emonet_lightning.data.samples import Kind, RawSample
+from emonet_lightning.taxonomy import Taxonomy
+
+TAXONOMY = Taxonomy.load("emonet40")
+
+
+def encoded(seed: int, form: str = "JPEG", side: int = 32) -> bytes:
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(stream, form)
+    return stream.getvalue()
+
+
+class ToyFaces:
+    kind: Kind = "dense"
+    licence = "CC0-1.0"
+    name = "toy"
+
+    def __init__(self, count: int = 60, delay: float = 0.0) -> None:
+        self.count = count
+        self.delay = delay
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> RawSample:
+        time.sleep(self.delay)
+        asked = TAXONOMY.slugs[index % 5]
+        return RawSample(
+            key=f"face{index:03d}",
+            image=encoded(index, ("JPEG", "PNG", "WEBP")[index % 3]),
+            ratings={"generated": {asked: float(index % 8), "awe": 0.5}},
+            prompted=asked,
+            group=f"person{index // 2}" if index % 4 else None,
+            meta={"prompt": f"face «{index}»", "age": index},
+        )
