@@ -105,7 +105,7 @@ def fetch_command(
     dir: str,
     revision: str | None = None,
     num_connections: int = 4,
-    timeout: float = 4.0,
+    timeout: float = 3.0,
 ) -> None:
     """Download an encoder, a released data set or the released heads into a folder, pinned and verified.
 

@@ -274,6 +274,14 @@ def test_no_network_fails_within_five_seconds_and_prints_the_command(
     assert not list(tmp_path.rglob("*.*"))
 
 
+def test_name_resolution_that_hangs_does_not_hold_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: time.sleep(4) or [])
+    started = time.monotonic()
+    assert probe_hub("http://hub.invalid", 0.3) == "no answer within 0.3 s"
+    assert time.monotonic() - started < 2
+
+
 def test_refused_connection_and_offline_switch_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     assert "refused" in str(probe_hub("http://127.0.0.1:9", 2.0)).lower()

@@ -334,13 +334,15 @@ def test_unreadable_image_stops_with_its_name_and_leaves_no_table(heads_dir: Pat
 def test_bad_input_is_one_line_that_names_it(heads_dir: Path, faces: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "in_the_way").write_text("")
+    (tmp_path / "folder.csv").mkdir()
     heads, out, image = str(heads_dir), str(tmp_path / "out.csv"), str(faces / "a.png")
     cases: list[tuple[type[EmoNetError], str, dict[str, str]]] = [
         (MissingInputError, "no such file or folder", {"input": str(tmp_path / "absent")}),
         (MissingInputError, "no images", {"input": str(tmp_path / "empty")}),
         (DataError, "notes.txt: not a readable", {"input": str(faces / "notes.txt")}),
         (UsageError, "'.csv'", {"out": str(tmp_path / "out.cvs")}),
-        (OutputError, "in_the_way", {"out": str(tmp_path / "in_the_way" / "out.csv")}),
+        (OutputError, "in_the_way", {"out": str(tmp_path / "in_the_way" / "out.csv"), "heads": "read later"}),
+        (OutputError, "folder.csv", {"out": str(tmp_path / "folder.csv"), "heads": "read later"}),
         (MissingInputError, "absent", {"heads": str(tmp_path / "absent")}),
         (MissingInputError, "no heads were exported", {"heads": str(tmp_path / "empty")}),
         (UsageError, "either --run DIR or --heads DIR", {"run": heads}),
