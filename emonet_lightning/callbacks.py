@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from emonet_lightning.errors import DataError
@@ -118,7 +119,7 @@ class BestHeads(Callback):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Copy the heads that are better than before."""
         assert isinstance(module, EmpathicInsightFace)
-        if trainer.sanity_checking or not trainer.training or module.last_val is None:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or module.last_val is None:
             return
         result = module.last_val
         slugs = module.taxonomy.slugs

@@ -5,7 +5,9 @@ instance runs one ordinary run; `stages.py` composes several.
 """
 
 import inspect
+import logging
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,17 @@ jsonargparse.set_parsing_settings(
     import_path_allowlist=["emonet_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "torch"],
 )
 
+for noise in (
+    ".*isinstance.treespec, LeafSpec.*",  # Lightning with newer PyTorch
+    ".*does not have many workers.*",  # cached batches are made in the main process on purpose
+    ".*smaller than the logging interval.*",  # metrics are logged once an epoch
+    ".*`srun` command is available.*",
+    ".*instantiate_classes.*was deprecated.*",  # called by Lightning
+    ".*checkpoint directory .* exists and is not empty.*",  # a run that goes on
+):
+    warnings.filterwarnings("ignore", message=noise)
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips and device lists; `doctor` tells of devices
+
 LINKED = ("taxonomy", "extra_dimensions", "encoder")
 TRAINER_DEFAULTS: dict[str, Any] = {
     "logger": False,
@@ -37,7 +50,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "num_sanity_val_steps": 0,
     "enable_model_summary": False,
     "use_distributed_sampler": False,  # the project's own order is split over processes already
-    "log_every_n_steps": 1_000_000_000,  # metrics are logged once an epoch; one call a step costs 0.4 ms
 }
 
 
@@ -158,7 +170,7 @@ class EmoNetCLI(LightningCLI):
     def run_config(self) -> dict[str, Any]:
         """The parsed configuration of the subcommand, as primitives; links are left to be made again."""
         parser = self._parser(self.subcommand)
-        text = parser.dump(self.config[self.subcommand], skip_link_targets=True, skip_none=False)
+        text = parser.dump(self.config[self.subcommand], skip_link_targets=True, skip_unset=False)
         config = yaml.safe_load(text)
         config.pop("config", None)
         return config

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.composition import Options, Stage, compose
 from emonet_lightning.errors import InterruptedRunError, MissingInputError, UsageError
 from emonet_lightning.evaluation.benchmark import Judgement, judge_binary, judge_ratings
 from emonet_lightning.io import atomic_write, make_folder, read_json, write_json
+from emonet_lightning.messages import say
 from emonet_lightning.run_cli import EmoNetCLI
 
 DONE = "DONE"
@@ -38,7 +39,7 @@ def fit(argv: list[str]) -> None:
     parsed = [EmoNetCLI(["fit", *stage.arguments], dry=True).run_config for stage in stages]
     folder = run_folder(options.out, options.name)
     if (folder / DONE).is_file():
-        rank_zero_info(f"{folder}: this run is finished; nothing to do (choose another --out to train again)")
+        say(f"{folder}: this run is finished; nothing to do (choose another --out to train again)")
         return
     make_folder(folder)
     several = stages[0].name is not None
@@ -58,17 +59,17 @@ def fit(argv: list[str]) -> None:
 def _run_stage(stage: Stage, config: dict[str, Any], folder: Path, previous: Path | None) -> Path:
     own = folder / stage.name if stage.name else folder
     if (own / DONE).is_file():
-        rank_zero_info(f"{own}: this stage is finished")
+        say(f"{own}: this stage is finished")
         return own
     arguments = [*stage.arguments, "--out", str(own)]
     if previous is not None:
         arguments += ["--model.init_heads_from", str(previous)]
     last = own / "checkpoints" / "last.ckpt"
     if last.is_file() and not config["ckpt_path"]:
-        rank_zero_info(f"{own}: unfinished; going on from {last}")
+        say(f"{own}: unfinished; going on from {last}")
         arguments += ["--ckpt_path", str(last)]
     if stage.name:
-        rank_zero_info(f"\n== stage {stage.name} ==")
+        say(f"\n== stage {stage.name} ==")
     dry = EmoNetCLI(["fit", *arguments], dry=True)
     _write_yaml(own / RUN_FILE, without(dry.run_config, "out", "ckpt_path"))
     cli = EmoNetCLI(["fit", *arguments])
@@ -187,7 +188,7 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
     write_report(folder, names, bundle.taxonomy, comparison=comparison)
     _mark_done(folder)
     _console().print(final_table(folder, names, bundle.taxonomy, comparison=comparison))
-    rank_zero_info(f"run folder: {folder} (report.md, results.json, heads.safetensors + manifest.json)")
+    say(f"run folder: {folder} (report.md, results.json, heads.safetensors + manifest.json)")
 
 
 @rank_zero_only

@@ -55,3 +55,19 @@ def test_checkpoint_is_heads_only_and_loads_without_code(run):
     assert optimizer >= 2 * heads
     overhead = 320 * 1000  # names, counters and the file's own directory, for 160 parameter views
     assert path.stat().st_size < 1.1 * heads + optimizer + overhead
+
+
+def test_each_emotion_keeps_the_heads_of_its_own_best_epoch(run):
+    lines = [json.loads(line) for line in (run / "big" / "metrics.jsonl").read_text().splitlines()]
+    scores = [line for line in lines if "val/score" in line]
+    best = json.loads((run / "big" / "manifest.json").read_text())["training"]["best"]
+    assert len(scores) == 2
+    own = {slug: choice for slug, choice in best.items() if choice["by"] == "own"}
+    assert len(own) >= 10  # emotions with five positives and negatives among 40 validation faces
+    for slug, choice in own.items():
+        values = [line[f"val/score/{slug}"] for line in scores]
+        assert choice["epoch"] == values.index(max(values))
+        assert choice["score"] == pytest.approx(max(values))
+    overall = max(range(2), key=lambda epoch: scores[epoch]["val/score"])
+    assert {c["epoch"] for c in best.values() if c["by"] == "overall"} <= {overall}
+    assert {choice["epoch"] for choice in own.values()} == {0, 1}  # else this test could not tell best from last

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
 from emonet_lightning.batch import EmotionBatch
@@ -21,6 +21,7 @@ from emonet_lightning.data.rows import FeatureRows, ImageRows, Pixels
 from emonet_lightning.data.sampling import EvalPlan, TrainPlan
 from emonet_lightning.encoders import EncoderSpec, preprocess_spec
 from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.messages import say
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.transforms import Augmentation
 
@@ -139,7 +140,7 @@ class FaceDataModule(LightningDataModule):
                     f"data.batch_size: {self.batch_size} is more than the {len(plan.rows)} training rows; "
                     f"reduced to {plan.batch_size}"
                 )
-            rank_zero_info(describe(self.sets, self.rows, self.labels, self.taxonomy, plan))
+            say(describe(self.sets, self.rows, self.labels, self.taxonomy, plan))
 
     def _check_columns(self, packed: PackedSet) -> None:
         """Answers are stored by slug; still, a set of another taxonomy or order is refused, not guessed at."""

@@ -1,0 +1,11 @@
+"""What a run says while it works: plain lines on standard error, from the first process only."""
+
+import sys
+
+from lightning_utilities.core.rank_zero import rank_zero_only
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """Print a line for the person who watches; results go to standard output and to files."""
+    print(text, file=sys.stderr, flush=True)
