@@ -3,12 +3,15 @@
 An ONNX graph is written only after onnxruntime has run it and its scores agree with PyTorch's.
 """
 
+import contextlib
 import importlib.util
 import json
 import logging
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,9 @@ from torch import nn
 
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder
-from emonet_lightning.errors import DataError, EnvironmentProblem, UsageError
+from emonet_lightning.errors import DataError, EmoNetError, EnvironmentProblem, UsageError
 from emonet_lightning.io import atomic_write, make_folder, write_errors
-from emonet_lightning.recognizer import EmotionRecognizer, load_bundle
+from emonet_lightning.recognizer import encoder_of, load_bundle
 
 PARITY = 1e-4
 HEADS_GRAPH = "heads.onnx"
@@ -74,17 +77,17 @@ def export_command(
     if (run is None) == (heads is None):
         raise UsageError("export: give either --run DIR or --heads DIR")
     folder = str(run or heads)
-    frozen = None
     if onnx or onnx_images:
         _need_onnx()
+    bundle, frozen = load_bundle(folder, encoder=encoder), None
     if onnx_images:
-        recognizer = EmotionRecognizer.load(folder, "cpu", encoder, weights)
-        bundle, frozen = recognizer.bundle, recognizer.encoder
-    else:
-        bundle = load_bundle(folder, encoder=encoder)
+        spec = encoder_of(bundle, folder, encoder, weights)
+        frozen = FrozenEncoder.load(replace(spec, dtype="float32"))
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     for line in export_bundle(bundle, Path(out), onnx=onnx, released=released, encoder=frozen):
         console.print(line)
+    if onnx_images and spec.dtype != "float32":
+        console.print(f"note: {IMAGES_GRAPH} encodes in float32, the heads were trained on {spec.dtype} features")
 
 
 def export_bundle(
@@ -97,7 +100,7 @@ def export_bundle(
         out: target folder.
         onnx: write heads.onnx.
         released: write model_<slug>_best.pth files.
-        encoder: write recognizer.onnx with this encoder, on the CPU.
+        encoder: write recognizer.onnx with this encoder, in float32 on the CPU.
 
     Returns:
         One line per kind of file: what was written and, for ONNX, the largest difference found.
@@ -145,7 +148,7 @@ def _export_onnx(bundle: HeadsBundle, encoder: FrozenEncoder | None, path: Path)
     size = sum(tensor.numel() * tensor.element_size() for tensor in scorer.state_dict().values())
     with write_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".onnx-") as scratch:
         draft = Path(scratch) / path.name
-        with warnings.catch_warnings(), _quiet("torch.onnx"), torch.no_grad():
+        with _export_errors(path), warnings.catch_warnings(), _quiet("torch.onnx"), torch.no_grad():
             warnings.simplefilter("ignore")  # the exporter's notes on its own internals
             program = torch.onnx.export(
                 scorer,
@@ -159,11 +162,11 @@ def _export_onnx(bundle: HeadsBundle, encoder: FrozenEncoder | None, path: Path)
         assert program is not None
         program.model.metadata_props.update(_metadata(bundle, encoder))
         program.save(str(draft), external_data=size > _INLINE_BYTES)
-        worst = max(_difference(draft, name, scorer, example) for example in inputs)
+        with _export_errors(path):
+            worst = max(_difference(draft, name, scorer, example) for example in inputs)
         if not worst <= PARITY:
             raise DataError(
-                f"{path}: the ONNX graph's scores differ from PyTorch's by {worst:.2e}, more than {PARITY:g}; not "
-                "written (an encoder in float32 agrees best: --encoder.dtype float32)"
+                f"{path}: not written: the ONNX graph's scores differ from PyTorch's by {worst:.2e} (allowed {PARITY:g})"
             )
         for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == path.name):  # the graph last
             digest = atomic_write(path.parent / file.name, lambda temporary, file=file: os.replace(file, temporary))  # type: ignore[misc]
@@ -198,15 +201,25 @@ def _metadata(bundle: HeadsBundle, encoder: FrozenEncoder | None) -> dict[str, s
     return {key: json.dumps(value, ensure_ascii=False) for key, value in content.items()}
 
 
-class _quiet:
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
     """Silence a logger below error level for a while."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
-    def __init__(self, name: str) -> None:
-        self.logger = logging.getLogger(name)
 
-    def __enter__(self) -> None:
-        self.level = self.logger.level
-        self.logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        self.logger.setLevel(self.level)
+@contextlib.contextmanager
+def _export_errors(path: Path) -> Iterator[None]:
+    """Turn what exporter and runtime raise on an operator that they lack into one line."""
+    try:
+        yield
+    except (EmoNetError, OSError):
+        raise
+    except Exception as error:  # both raise untyped errors, some of pages
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
+        raise DataError(f"{path}: this architecture or precision cannot become an ONNX graph ({reason})") from error

@@ -148,13 +148,7 @@ class EmotionRecognizer:
             EnvironmentProblem: no such device; or the encoder's weights are not here and there is no network.
         """
         bundle = load_bundle(folder, taxonomy, encoder)
-        known = {entry.name for entry in fields(EncoderSpec)}
-        spec = encoder or EncoderSpec(**{name: value for name, value in bundle.encoder.items() if name in known})
-        if weights is not None:  # a self-describing file is named by its own path
-            self_describing = spec.name.endswith(".safetensors")
-            spec = replace(spec, name=weights) if self_describing else replace(spec, weights=weights)
-        bundle.check_encoder(encoder_fingerprint(spec), str(folder))
-        return cls(bundle, FrozenEncoder.load(spec), device)
+        return cls(bundle, FrozenEncoder.load(encoder_of(bundle, str(folder), encoder, weights)), device)
 
     def __call__(self, images: ImageLike | Sequence[ImageLike], batch_size: int = 32) -> Predictions:
         """Score one image or a sequence of them.
@@ -271,6 +265,22 @@ def load_bundle(
         bundle.neutral_means = torch.tensor(released_neutral_means(taxonomy))
         bundle.neutral_origin = {"origin": "released constants (released outputs: raw minus mean-subtracted)"}
     return bundle
+
+
+def encoder_of(
+    bundle: HeadsBundle, where: str, encoder: EncoderSpec | None = None, weights: str | None = None
+) -> EncoderSpec:
+    """Return the encoder to use with heads: `encoder` or the recorded one, its weight file at `weights` if given.
+
+    Raises:
+        DataError: not the encoder that the heads in `where` were trained on.
+    """
+    known = {entry.name for entry in fields(EncoderSpec)}
+    spec = encoder or EncoderSpec(**{name: value for name, value in bundle.encoder.items() if name in known})
+    if weights is not None:  # a self-describing file is named by its own path
+        spec = replace(spec, name=weights) if spec.name.endswith(".safetensors") else replace(spec, weights=weights)
+    bundle.check_encoder(encoder_fingerprint(spec), where)
+    return spec
 
 
 def _device(device: str | None) -> torch.device:

@@ -99,23 +99,36 @@ def test_onnx_heads_agree_with_pytorch_for_any_batch_and_name_their_columns(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["heads.onnx", "heads.safetensors", "manifest.json"]
 
 
-def test_onnx_of_encoder_and_heads_takes_resized_images(
-    heads_dir: Path, encoder: EncoderSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_onnx_of_encoder_and_heads_takes_resized_images_and_is_float32_whatever_the_heads_saw(
+    encoder: EncoderSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(emonet_lightning.export, "_INLINE_BYTES", 0)  # as for an encoder of gigabytes
-    export_command(str(tmp_path), heads=str(heads_dir), onnx_images=True)
-    assert (tmp_path / "recognizer.onnx.data").stat().st_size > 100_000
-    frozen, bundle = FrozenEncoder.load(encoder), HeadsBundle.load(heads_dir)
+    bundle = _bundle(replace(encoder, dtype="bfloat16"))
+    bundle.save(tmp_path / "heads")
+    out = tmp_path / "out"
+    export_command(str(out), heads=str(tmp_path / "heads"), onnx_images=True)
+    assert "trained on bfloat16 features" in capsys.readouterr().err
+    assert (out / "recognizer.onnx.data").stat().st_size > 100_000
     images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
-    expected = bundle.scores(frozen(images)).numpy()
-    assert np.abs(_run(tmp_path / "recognizer.onnx", "images", images) - expected).max() < 1e-4
+    expected = bundle.scores(FrozenEncoder.load(encoder)(images)).numpy()
+    assert np.abs(_run(out / "recognizer.onnx", "images", images) - expected).max() < 1e-4
+
+
+def test_encoder_that_cannot_become_a_graph_is_one_line_and_leaves_nothing(
+    encoder: EncoderSpec, tmp_path: Path
+) -> None:
+    half = replace(encoder, dtype="bfloat16")  # onnxruntime has no such convolution
+    with pytest.raises(DataError, match=r"recognizer\.onnx: .*cannot become an ONNX graph") as caught:
+        export_bundle(_bundle(half), tmp_path, encoder=FrozenEncoder.load(half))
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_graph_that_disagrees_is_not_written(
     encoder: EncoderSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(emonet_lightning.export, "PARITY", -1.0)
-    with pytest.raises(DataError, match=r"heads\.onnx: the ONNX graph's scores differ"):
+    with pytest.raises(DataError, match=r"heads\.onnx: not written"):
         export_bundle(_bundle(encoder), tmp_path, onnx=True)
     assert not list(tmp_path.iterdir())
 
