@@ -3,6 +3,7 @@
 Each check looks and never changes anything; nothing is imported before its version is known to be harmless.
 """
 
+import base64
 import contextlib
 import importlib
 import netrc
@@ -196,4 +197,18 @@ def _check_embedded_encoder() -> Iterator[Finding]:
         yield Finding("embedded encoder", "fail", one_line(error), "pip install --force-reinstall emonet-lightning")
         return
     digest = sha256_file(embedded_path())
+    installed = _installed_digest("emonet_lightning/assets/encoder.safetensors")
+    if installed not in (None, digest):
+        value = f"content is not what was installed (sha256 {digest[:12]}, recorded {str(installed)[:12]})"
+        yield Finding("embedded encoder", "fail", value, "pip install --force-reinstall emonet-lightning")
+        return
     yield Finding("embedded encoder", "ok", f"{header['architecture']}, sha256 {digest[:12]}")
+
+
+def _installed_digest(name: str) -> str | None:
+    """Hex sha256 that the installer recorded of a file; None in a development install, which records none."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        for file in metadata.files("emonet-lightning") or []:
+            if file.as_posix() == name and file.hash is not None and file.hash.mode == "sha256":
+                return base64.urlsafe_b64decode(file.hash.value + "==").hex()
+    return None

@@ -166,7 +166,7 @@ def _export_onnx(bundle: HeadsBundle, encoder: FrozenEncoder | None, path: Path)
             worst = max(_difference(draft, name, scorer, example) for example in inputs)
         if not worst <= PARITY:
             raise DataError(
-                f"{path}: not written: the ONNX graph's scores differ from PyTorch's by {worst:.2e} (allowed {PARITY:g})"
+                f"{path}: not written: the graph's scores differ from PyTorch's by {worst:.2e} (allowed: {PARITY:g})"
             )
         for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == path.name):  # the graph last
             digest = atomic_write(path.parent / file.name, lambda temporary, file=file: os.replace(file, temporary))  # type: ignore[misc]

@@ -133,6 +133,20 @@ def test_folder_without_write_permission_is_a_failure() -> None:
     assert _by_check(list(check_disks("/proc/cache")))["embedding cache"].status == "fail"
 
 
+def test_embedded_encoder_that_is_not_the_installed_one_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "emonet_lightning-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: emonet-lightning\nVersion: 0.1.0\n")
+    (info / "RECORD").write_text(f"emonet_lightning/assets/encoder.safetensors,sha256={'A' * 43},1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = _by_check(examine())["embedded encoder"]
+    assert found.status == "fail"
+    assert "not what was installed" in found.value
+    assert "recorded 000000000000" in found.value
+
+
 def test_no_credential_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("WANDB_API_KEY", "secret" * 6)
