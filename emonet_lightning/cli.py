@@ -99,17 +99,21 @@ def _run(name: str, rest: list[str]) -> None:
 
 
 def _call(name: str, rest: list[str]) -> None:
+    import docstring_parser
     import jsonargparse
 
     command = COMMANDS[name]
     module, function_name = command.target.split(":")
     function: Callable[..., None] = getattr(importlib.import_module(module), function_name)
     parser = jsonargparse.ArgumentParser(
-        prog=f"python -m emonet_lightning {name}", description=inspect.getdoc(function), exit_on_error=False
+        prog=f"python -m emonet_lightning {name}",
+        description=(inspect.getdoc(function) or command.summary).partition("\n\nArgs:")[0],
+        exit_on_error=False,
     )
     signature = inspect.signature(function).parameters
+    help_of = {found.arg_name: found.description for found in docstring_parser.parse(function.__doc__ or "").params}
     for word in command.positional:
-        parser.add_argument(word, type=signature[word].annotation)
+        parser.add_argument(word, type=signature[word].annotation, help=help_of.get(word))
     parser.add_function_arguments(function, skip=set(command.positional))
     flags = {f"--{key}" for key, parameter in signature.items() if parameter.annotation is bool}
     following = [*rest[1:], "--"]

@@ -95,6 +95,11 @@ def rater_cube(
         all_seen: every rater labelled every image, also those without any answer (the labeller of a dense set).
     """
     column = _columns(ratings, taxonomy)
+    if missing == "zero" and taxonomy.dimensions[0].low != 0:
+        raise UsageError(
+            f"data.missing: 'zero' reads an untouched emotion as 0, but the levels of '{taxonomy.name}' begin "
+            f"at {taxonomy.dimensions[0].low:g}; set data.missing: mask"
+        )
     cube = np.full((num_samples, len(ratings.raters), len(taxonomy)), np.nan)
     known = column[ratings.slug_index] >= 0
     cube[ratings.row[known], ratings.rater[known], column[ratings.slug_index[known]]] = ratings.value[known]
