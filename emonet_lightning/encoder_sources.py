@@ -25,7 +25,8 @@ class EncoderSpec:
     """The frozen encoder.
 
     The paper's is SigLIP2 so400m patch16 384 (1152-d): `timm/vit_so400m_patch16_siglip_384.v2_webli` or
-    `open_clip/ViT-SO400M-16-SigLIP2-384:webli`.
+    `open_clip/ViT-SO400M-16-SigLIP2-384:webli`. Both libraries resize it bicubic, which is the default here; the
+    processor published with the weights resizes bilinear (`interpolation: bilinear`).
     """
 
     name: str = "embedded"

@@ -1,8 +1,8 @@
 """The frozen encoder: a name in, un-normalised pooled features out.
 
 `preprocess_spec`, `feature_dim` and `encoder_fingerprint` answer by name, without weights in memory, so that data and
-model agree before either is built. The one trade-off: features are computed in static batches of `ENCODE_BATCH` images
-(the last one padded), because the last bit of a network's output depends on the batch size.
+model agree before either is built. The one trade-off: features are computed in static batches, the last one padded,
+because the last bit of a network's output depends on the batch size.
 """
 
 import json
@@ -30,7 +30,9 @@ __all__ = [
 ]
 
 ENCODE_BATCH = 64
-"""Images per forward pass, everywhere."""
+"""Images per forward pass on a GPU, and how many a cache writer decodes for one call."""
+CPU_BATCH = 16
+"""Images per forward pass on a CPU: activations stay near its cache (mobilenetv2 at 224 px: 16 ms an image, not 31)."""
 
 
 def preprocess_spec(spec: EncoderSpec) -> PreprocessSpec:
@@ -70,7 +72,9 @@ class FrozenEncoder(nn.Module):
 
     def __init__(self, module: nn.Module, preprocess: PreprocessSpec, identity: dict[str, Any], dim: int) -> None:
         super().__init__()
-        self.module = module.to(DTYPES[identity["dtype"]]).requires_grad_(False)
+        # channels last: a third less time on a CPU, and what tensor cores want
+        module = module.to(DTYPES[identity["dtype"]]).to(memory_format=torch.channels_last)
+        self.module = module.requires_grad_(False)
         self.preprocess = preprocess
         self.identity = identity
         self.dim = dim
@@ -114,11 +118,11 @@ class FrozenEncoder(nn.Module):
         Returns:
             [B, D] float32, pooled, not L2-normalised.
         """
-        pixels = (images.float() - self.mean) / self.std
+        pixels = (images.to(torch.float32, memory_format=torch.channels_last) - self.mean) / self.std
         return self.module(pixels.to(DTYPES[self.identity["dtype"]])).float()
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Encode any number of images in static batches of `ENCODE_BATCH`, the last one padded.
+        """Encode any number of images in static batches, the last one padded.
 
         Args:
             images: [N, 3, S, S] uint8, on any device.
@@ -126,12 +130,13 @@ class FrozenEncoder(nn.Module):
         Returns:
             [N, D] float32 on the encoder's device; row i does not depend on N.
         """
+        size = CPU_BATCH if self.mean.device.type == "cpu" else ENCODE_BATCH
         features = []
-        for chunk in images.split(ENCODE_BATCH):
+        for chunk in images.split(size):
             chunk = chunk.to(self.mean.device, non_blocking=True)
             count = len(chunk)
-            if count < ENCODE_BATCH:
-                chunk = torch.cat([chunk, chunk.new_zeros((ENCODE_BATCH - count, *chunk.shape[1:]))])
+            if count < size:
+                chunk = torch.cat([chunk, chunk.new_zeros((size - count, *chunk.shape[1:]))])
             features.append(self(chunk)[:count])
         return torch.cat(features) if features else torch.empty(0, self.dim, device=self.mean.device)
 
