@@ -113,22 +113,6 @@ def test_top_names_the_strongest_emotions_and_no_extra_dimension() -> None:
     assert Predictions(scores, TAXONOMY).top(2) == [[("Awe", 3.0), ("Fear", 2.0)]]
 
 
-def test_softmax_and_mean_subtraction_reproduce_the_released_outputs(real_data: Path) -> None:
-    rows = [json.loads(line)["results"] for line in (real_data / "ferd.jsonl").read_text().splitlines()]
-
-    def column(field: str) -> np.ndarray:
-        values = [[row[f"model_{slug}_best"][field] for slug in TAXONOMY.slugs] for row in rows]
-        return np.array(values, dtype=float)
-
-    means = np.array(released_neutral_means(TAXONOMY))
-    predictions = Predictions(column("raw").astype(np.float32), TAXONOMY, means)
-    assert len(predictions) == 152
-    assert np.abs(predictions.mean_subtracted - column("mean_subtracted")).max() < 1e-6
-    assert np.abs(predictions.softmax - column("softmax"))[:, :40].max() < 1e-6
-    assert np.isnan(predictions.softmax[:, 40:]).all()
-    assert np.isnan(column("softmax")[:, 40:]).all()
-
-
 def test_without_neutral_means_subtracted_scores_and_softmax_are_errors(
     bundle: HeadsBundle, faces: Path, tmp_path: Path
 ) -> None:

@@ -1,12 +1,14 @@
-"""Folders of published `model_<slug>_best.pth` files, with random weights of the exact layouts."""
+"""What was published: folders of `model_<slug>_best.pth` (random weights of the exact layouts) and real outputs."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from emonet_lightning.errors import DataError, MissingInputError
-from emonet_lightning.recognizer import load_bundle
+from emonet_lightning.recognizer import Predictions, load_bundle
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
 
 TAXONOMY = Taxonomy.load("emonet40", extra_dimensions=True)
@@ -68,3 +70,19 @@ def test_released_folder_with_a_missing_head_or_a_foreign_layout_is_refused(tmp_
     torch.save({"net.0.weight": torch.zeros(1, 8), "net.0.bias": torch.zeros(1)}, odd)
     with pytest.raises(DataError, match=r"model_awe_best\.pth"):
         load_bundle(tmp_path / "foreign")
+
+
+def test_softmax_and_mean_subtraction_reproduce_the_released_outputs(real_data: Path) -> None:
+    rows = [json.loads(line)["results"] for line in (real_data / "ferd.jsonl").read_text().splitlines()]
+
+    def column(field: str) -> np.ndarray:
+        values = [[row[f"model_{slug}_best"][field] for slug in TAXONOMY.slugs] for row in rows]
+        return np.array(values, dtype=float)
+
+    means = np.array(released_neutral_means(TAXONOMY))
+    predictions = Predictions(column("raw").astype(np.float32), TAXONOMY, means)
+    assert len(predictions) == 152
+    assert np.abs(predictions.mean_subtracted - column("mean_subtracted")).max() < 1e-6
+    assert np.abs(predictions.softmax - column("softmax"))[:, :40].max() < 1e-6
+    assert np.isnan(predictions.softmax[:, 40:]).all()
+    assert np.isnan(column("softmax")[:, 40:]).all()
