@@ -414,7 +414,9 @@ BAD = {
     "duplicate id": (WIDE + "a.jpg,1\n", DataError, "line 4: duplicate id 'a.jpg', also in line 2"),
     "two spellings": (WIDE + "a,1\n", DataError, "duplicate id: 'a.jpg' and 'a' are both"),
     "two answers": (
-        "image,emotion,rating\na.jpg,Awe,1\nb.jpg,Awe,1\na.jpg,Awe,2\n", DataError, "line 4: image 'a.jpg' has another answer",
+        "image,emotion,rating\na.jpg,Awe,1\nb.jpg,Awe,1\na.jpg,Awe,2\n",
+        DataError,
+        "line 4: image 'a.jpg' has another answer",
     ),
     "image without label": ("image,Awe\na.jpg,1\n", DataError, "image without label: 'b.jpg'"),
     "label without image": (WIDE + "c.jpg,1\n", DataError, "label without image: 'c.jpg'"),
@@ -429,7 +431,9 @@ BAD = {
     "emotion twice": ("image,Awe,awe\na.jpg,1,1\n", DataError, "two columns for emotion 'awe'"),
     "space": (WIDE.replace("b.jpg", " b.jpg"), DataError, "line 3: image ' b.jpg' is empty or has spaces"),
     "mixed kinds": (
-        "image,emotion,rating\na.jpg,Awe,True\nb.jpg,Awe,2\n", DataError, "mixes True and False with numbers",
+        "image,emotion,rating\na.jpg,Awe,True\nb.jpg,Awe,2\n",
+        DataError,
+        "mixes True and False with numbers",
     ),
     "nameless column": (",image,Awe\n0,a.jpg,1\n", DataError, "column 1 has no name"),
     "no rater": ("image,rater,Awe\na.jpg,,1\nb.jpg,r,1\n", DataError, "line 2: no rater"),

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from emonet_lightning.data.packed import FORMAT, MANIFEST, RATINGS, VERSION, ratings_line, samples_digest
 from emonet_lightning.data.samples import Source
+from emonet_lightning.data.shard_writer import read_notes
 from emonet_lightning.data.splits import (
     assign_splits,
     check_largest,
@@ -41,7 +42,7 @@ def finish(
     source: Source,
     taxonomy: Taxonomy,
     out_dir: Path,
-    notes: list[dict[str, Any]],
+    num_shards: int,
     inputs: str,
     options: SplitOptions,
     console: Console,
@@ -52,7 +53,7 @@ def finish(
         source: where the samples came from.
         taxonomy: columns of the ratings.
         out_dir: the set's folder.
-        notes: of all shards, in order.
+        num_shards: shards that are there, with their notes.
         inputs: fingerprint of source and options, to recognise the set again.
         options: splits and seal.
         console: where to say what was found.
@@ -60,13 +61,23 @@ def finish(
     Raises:
         DataError: a key is given twice, splits that cannot be made, or too many near duplicates.
     """
-    records = [record for shard in notes for record in shard["records"]]
-    _check_unique(notes)
-    split = _split(records, options, console)
+    shards: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     labels = hashlib.sha256()
-    for record in records:
-        labels.update(ratings_line(record["key"], record["ratings"]))
-    ratings = _write_ratings(records, taxonomy, out_dir)
+    long = LongRatings(taxonomy)
+    for number in range(num_shards):  # one at a time: a shard's notes hold its ratings, which are many
+        notes = read_notes(out_dir, number)
+        shards.append({"file": notes["file"], "bytes": notes["bytes"], "sha256": notes["sha256"], "n": 0})
+        for record in notes["records"]:
+            given = record.pop("ratings")
+            labels.update(ratings_line(record["key"], given))
+            long.add(len(records), given)
+            records.append({**record, "shard": number})
+            shards[-1]["n"] += 1
+        long.flush()
+    _check_unique(records, shards)
+    split = _split(records, options, console)
+    ratings = long.write(out_dir)
     keys, digests = [r["key"] for r in records], [r["image_sha256"] for r in records]
     hashed = records[0]["phash"] is not None
     names = [name for name in options.splits if name in split] + sorted(set(split) - set(options.splits))
@@ -86,12 +97,10 @@ def finish(
         "inputs": inputs,
         "taxonomy": taxonomy.to_dict(),
         "ratings": ratings,
-        "shards": [
-            {"file": n["file"], "bytes": n["bytes"], "sha256": n["sha256"], "n": len(n["records"])} for n in notes
-        ],
+        "shards": shards,
         "index": {
             "key": keys,
-            "shard": [number for number, shard in enumerate(notes) for _ in shard["records"]],
+            "shard": [r["shard"] for r in records],
             **{
                 column: [r[column] for r in records]
                 for column in ("image_offset", "image_bytes", "image_sha256", "json_offset", "json_bytes")
@@ -117,15 +126,15 @@ def _manifest_text(content: dict[str, Any]) -> str:
     return f'{body}{sha256_bytes(body.encode())}"\n}}\n'
 
 
-def _check_unique(notes: list[dict[str, Any]]) -> None:
-    seen: dict[str, str] = {}
-    for shard in notes:
-        for record in shard["records"]:
-            other = seen.setdefault(record["key"], shard["file"])
-            if other != shard["file"]:
-                raise DataError(
-                    f"duplicate key '{record['key']}': in {other} and in {shard['file']}; make the names unique"
-                )
+def _check_unique(records: list[dict[str, Any]], shards: list[dict[str, Any]]) -> None:
+    seen: dict[str, int] = {}
+    for record in records:
+        other = seen.setdefault(record["key"], record["shard"])
+        if other != record["shard"]:
+            raise DataError(
+                f"duplicate key '{record['key']}': in {shards[other]['file']} and in "
+                f"{shards[record['shard']]['file']}; make the names unique"
+            )
 
 
 def _split(records: list[dict[str, Any]], options: SplitOptions, console: Console) -> list[str]:
@@ -161,37 +170,47 @@ def _refuse_pairs(keys: list[str], groups: list[str | None], hashes: np.ndarray,
             )
 
 
-def _write_ratings(records: list[dict[str, Any]], taxonomy: Taxonomy, out_dir: Path) -> dict[str, Any]:
-    raters = sorted({rater for record in records for rater in record["ratings"]})
-    rater_index = {rater: i for i, rater in enumerate(raters)}
-    slug_index = {slug: i for i, slug in enumerate(taxonomy.slugs)}
-    rows: list[int] = []
-    given_by: list[int] = []
-    about: list[int] = []
-    values: list[float] = []
-    for row, record in enumerate(records):
-        for rater in sorted(record["ratings"]):
-            answers = record["ratings"][rater]
-            for slug in sorted(answers, key=slug_index.__getitem__):
-                rows.append(row)
-                given_by.append(rater_index[rater])
-                about.append(slug_index[slug])
-                values.append(answers[slug])
-    table = arrow.table(
-        {
-            "row": arrow.array(rows, arrow.int32()),
-            "rater": arrow.array(given_by, arrow.int32()),
-            "slug": arrow.array(about, arrow.int16()),
-            "value": arrow.array(values, arrow.float32()),
+class LongRatings:
+    """Collects answers in long form, compactly, and writes them as Parquet."""
+
+    def __init__(self, taxonomy: Taxonomy) -> None:
+        self._slugs = list(taxonomy.slugs)
+        self._slug_index = {slug: i for i, slug in enumerate(self._slugs)}
+        self._raters: dict[str, int] = {}
+        self._cells: list[tuple[int, int, int]] = []
+        self._values: list[float] = []
+        self._tables: list[arrow.Table] = []
+
+    def add(self, row: int, ratings: dict[str, dict[str, float]]) -> None:
+        """Add the answers about one row."""
+        for rater in sorted(ratings):
+            number = self._raters.setdefault(rater, len(self._raters))
+            for slug in sorted(ratings[rater], key=self._slug_index.__getitem__):
+                self._cells.append((row, number, self._slug_index[slug]))
+                self._values.append(ratings[rater][slug])
+
+    def flush(self) -> None:
+        """Turn what was added so far into arrays."""
+        cells = np.array(self._cells, dtype=np.int32).reshape(-1, 3)
+        columns = {
+            "row": cells[:, 0],
+            "rater": cells[:, 1],
+            "slug": cells[:, 2].astype(np.int16),
+            "value": np.array(self._values, dtype=np.float32),
         }
-    )
-    path = out_dir / RATINGS
-    sha256 = atomic_write(path, lambda temporary: parquet.write_table(table, temporary, compression="zstd"))
-    return {
-        "file": RATINGS,
-        "bytes": path.stat().st_size,
-        "sha256": sha256,
-        "num_ratings": len(table),
-        "raters": raters,
-        "slugs": taxonomy.slugs,
-    }
+        self._tables.append(arrow.table(columns))
+        self._cells, self._values = [], []
+
+    def write(self, out_dir: Path) -> dict[str, Any]:
+        """Write the file; returns what the manifest says of it."""
+        table = arrow.concat_tables(self._tables).combine_chunks()
+        path = out_dir / RATINGS
+        sha256 = atomic_write(path, lambda temporary: parquet.write_table(table, temporary, compression="zstd"))
+        return {
+            "file": RATINGS,
+            "bytes": path.stat().st_size,
+            "sha256": sha256,
+            "num_ratings": len(table),
+            "raters": list(self._raters),
+            "slugs": self._slugs,
+        }

@@ -14,7 +14,7 @@ import webdataset
 from emonet_lightning.data.images import inspect_image
 from emonet_lightning.data.samples import RawSample, Source, check_sample, stratum
 from emonet_lightning.errors import DataError
-from emonet_lightning.io import atomic_write, read_json, sha256_bytes, sha256_file, write_json
+from emonet_lightning.io import atomic_write, read_json, sha256_bytes, sha256_file
 from emonet_lightning.taxonomy import Taxonomy
 
 WORK_DIR = ".packing"
@@ -39,19 +39,27 @@ def shard_name(number: int) -> str:
     return f"shard-{number:06d}.tar"
 
 
-def finished_notes(out_dir: Path, number: int) -> dict[str, Any] | None:
-    """Return the notes of a shard that is already written and whole, else None."""
-    notes_path, shard_path = out_dir / WORK_DIR / f"shard-{number:06d}.json", out_dir / shard_name(number)
-    if not notes_path.is_file() or not shard_path.is_file():
-        return None
+def notes_path(out_dir: Path, number: int) -> Path:
+    """Where the notes about a shard are kept until the manifest is written."""
+    return out_dir / WORK_DIR / f"shard-{number:06d}.json"
+
+
+def read_notes(out_dir: Path, number: int) -> dict[str, Any]:
+    """Return the notes about a shard: file, bytes, sha256, and a record per sample with its ratings."""
+    return read_json(notes_path(out_dir, number))
+
+
+def is_finished(out_dir: Path, number: int) -> bool:
+    """Tell whether a shard is already written, and whole."""
+    if not notes_path(out_dir, number).is_file() or not (out_dir / shard_name(number)).is_file():
+        return False
     try:
-        notes = read_json(notes_path)
+        return sha256_file(out_dir / shard_name(number)) == read_notes(out_dir, number)["sha256"]
     except DataError:
-        return None
-    return notes if sha256_file(shard_path) == notes["sha256"] else None
+        return False
 
 
-def write_shard(job: PackJob, number: int, advance: Callable[[int], None]) -> dict[str, Any]:
+def write_shard(job: PackJob, number: int, advance: Callable[[int], None]) -> None:
     """Write one shard, and its notes.
 
     Args:
@@ -78,8 +86,7 @@ def write_shard(job: PackJob, number: int, advance: Callable[[int], None]) -> di
     sha256 = atomic_write(path, write)
     _locate(path, records)
     notes = {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256, "records": records}
-    write_json(job.out_dir / WORK_DIR / f"shard-{number:06d}.json", notes)
-    return notes
+    atomic_write(notes_path(job.out_dir, number), json.dumps(notes, ensure_ascii=False, allow_nan=False))
 
 
 def _add(tar: webdataset.TarWriter, sample: RawSample, job: PackJob) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from emonet_lightning.data.manifest import NearDuplicates, SplitOptions, finish
 from emonet_lightning.data.packed import VERSION, PackedSet, VerifyReport
 from emonet_lightning.data.progress import progress_bar
 from emonet_lightning.data.samples import Fingerprinted, Kind, Ratings, RawSample, Source
-from emonet_lightning.data.shard_writer import PackJob, finished_notes, write_shard
+from emonet_lightning.data.shard_writer import PackJob, is_finished, write_shard
 from emonet_lightning.errors import DataError, EnvironmentProblem, InterruptedRunError, UsageError
 from emonet_lightning.io import fingerprint, sha256_bytes
 from emonet_lightning.taxonomy import Taxonomy
@@ -95,8 +95,8 @@ def pack(
     if not already_packed(out_dir, inputs):
         with claimed(out_dir, fingerprint(shards_of), console):
             if not already_packed(out_dir, inputs):  # another call may have finished it meanwhile
-                notes = _write_shards(job, num_processes, progress)
-                finish(source, taxonomy, out_dir, notes, inputs, options, console)
+                num_shards = _write_shards(job, num_processes, progress)
+                finish(source, taxonomy, out_dir, num_shards, inputs, options, console)
         return PackedSet.open(out_dir)
     console.print(f"{out_dir}: already holds this set (same names, sizes, labels and options); nothing to do")
     return PackedSet.open(out_dir)
@@ -110,40 +110,36 @@ def _source_fingerprint(source: Source) -> str:
     return fingerprint([source.name, source.kind, source.licence, len(source), content, own])
 
 
-def _write_shards(job: PackJob, num_processes: int, progress: bool) -> list[dict[str, Any]]:
+def _write_shards(job: PackJob, num_processes: int, progress: bool) -> int:
     num_shards = -(-len(job.source) // job.shard_size)
-    notes: dict[int, dict[str, Any]] = {}
     try:
         with progress_bar(f"packing {job.source.name}", len(job.source), "images", progress) as advance:
+            todo = []
             for number in range(num_shards):
-                done = finished_notes(job.out_dir, number)
-                if done is not None:
-                    notes[number] = done
+                if is_finished(job.out_dir, number):
                     advance(len(job.rows(number)))
-            todo = [number for number in range(num_shards) if number not in notes]
+                else:
+                    todo.append(number)
             num_workers = min(num_processes, len(todo), len(todo) * job.shard_size // MIN_IMAGES_PER_PROCESS)
             if num_workers > 1:
-                notes.update(_in_processes(job, todo, num_workers, advance))
+                _in_processes(job, todo, num_workers, advance)
             else:
                 for number in todo:
-                    notes[number] = write_shard(job, number, advance)
+                    write_shard(job, number, advance)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"{job.out_dir}: interrupted; the same command resumes after the shards that are done"
         ) from None
-    return [notes[number] for number in range(num_shards)]
+    return num_shards
 
 
-def _in_processes(
-    job: PackJob, todo: list[int], num_workers: int, advance: Callable[[int], None]
-) -> dict[int, dict[str, Any]]:
+def _in_processes(job: PackJob, todo: list[int], num_workers: int, advance: Callable[[int], None]) -> None:
     # spawn: forking a process that runs threads (torch, OpenCV, the progress bar) can deadlock
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
     pool = ProcessPoolExecutor(num_workers, context, initializer=_start_worker, initargs=(job, counter))
     try:
-        futures = {pool.submit(_work, number): number for number in todo}
-        pending, told = set(futures), 0
+        pending, told = {pool.submit(_work, number) for number in todo}, 0
         while pending:
             done, pending = wait(pending, timeout=0.25, return_when=FIRST_EXCEPTION)
             for future in done:
@@ -151,7 +147,6 @@ def _in_processes(
             count = counter.value
             advance(count - told)
             told = count
-        return {number: future.result() for future, number in futures.items()}
     except BrokenProcessPool as error:
         raise EnvironmentProblem(
             "a packing process was killed (out of memory?); run the command again with a lower --num_processes"
@@ -177,9 +172,9 @@ def _start_worker(job: PackJob, counter: Any) -> None:
     threading.Thread(target=leave_with_parent, daemon=True).start()
 
 
-def _work(number: int) -> dict[str, Any]:
+def _work(number: int) -> None:
     def advance(count: int) -> None:
         with _counter.get_lock():
             _counter.value += count
 
-    return write_shard(_job, number, advance)
+    write_shard(_job, number, advance)
