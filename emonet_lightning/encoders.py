@@ -20,6 +20,7 @@ from emonet_lightning.io import fingerprint
 from emonet_lightning.transforms import PreprocessSpec
 
 __all__ = [
+    "CPU_BATCH",
     "ENCODE_BATCH",
     "EncoderSpec",
     "FrozenEncoder",

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from emonet_lightning.encoder_files import embedded_path, save_encoder_file
 from emonet_lightning.encoders import (
-    ENCODE_BATCH,
+    CPU_BATCH,
     EncoderSpec,
     FrozenEncoder,
     encoder_fingerprint,
@@ -127,12 +127,15 @@ def test_encoder_stays_in_eval_and_frozen_after_train(weights):
 
 def test_features_of_a_row_do_not_depend_on_how_many_there_are(small):
     encoder = FrozenEncoder.load(small)
-    batch = images(ENCODE_BATCH + 7, 32)
+    batches = []
+    encoder.module.register_forward_pre_hook(lambda module, inputs: batches.append(len(inputs[0])))
+    batch = images(2 * CPU_BATCH + 7, 32)
     features = encoder.encode(batch)
-    assert features.shape == (ENCODE_BATCH + 7, encoder.dim)
+    assert features.shape == (2 * CPU_BATCH + 7, encoder.dim)
     assert torch.equal(encoder.encode(batch[:5]), features[:5])
-    assert torch.equal(encoder.encode(batch[ENCODE_BATCH:]), features[ENCODE_BATCH:])
+    assert torch.equal(encoder.encode(batch[CPU_BATCH:]), features[CPU_BATCH:])
     assert encoder.encode(batch[:0]).shape == (0, encoder.dim)
+    assert set(batches) == {CPU_BATCH}
 
 
 def test_width_is_that_of_the_output_not_num_features():
