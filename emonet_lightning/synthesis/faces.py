@@ -119,7 +119,7 @@ class RenderedFaces:
         contrast = int(table.contrast[prompted])
         ratings: dict[str, dict[str, float]] = {}
         for number in rng.permutation(_TARGET_RATERS)[:_MAX_VOTES]:
-            yes = observers.says_yes(experts[number], prompted, actions, rng, asked=0.05)
+            yes = observers.says_yes(experts[number], prompted, actions, rng, asked=0.12)
             ratings.setdefault(experts[number].name, {})[table.slugs[prompted]] = float(yes)
             if not yes:
                 break

@@ -13,8 +13,9 @@ from emonet_lightning.synthesis.actions import NUM_ACTIONS
 from emonet_lightning.synthesis.expressions import MAX_INTENSITY, load_expressions, perform, visible
 from emonet_lightning.synthesis.identity import sample_identity
 
-_LEAST_COSINE = 0.30
+_LEAST_COSINE = 0.22
 _QUIET = 0.55
+_SLIP = 0.03
 
 
 def evidence(actions: np.ndarray, rng: np.random.Generator, noise: float = 0.0) -> np.ndarray:
@@ -64,13 +65,15 @@ class Rater:
 
     name: str
     leniency: float
-    """Shift of evidence, from -0.1 (strict) to 0.1."""
+    """Shift of all evidence."""
     scale: float
     """Factor on intensities."""
     noise: float
     """Standard deviation of perceived actions."""
+    doubt: float
+    """Standard deviation of what the same evidence means to this rater from one time to the next."""
     attention: float
-    """Probability of noticing an emotion that is plainly there."""
+    """Probability of noticing an emotion that is there."""
     threshold: float
     """Evidence below which this rater leaves an emotion at 0."""
     taste: tuple[float, ...]
@@ -81,20 +84,20 @@ class Rater:
 def raters(seed: int, count: int) -> tuple[Rater, ...]:
     """Draw the experts `human-1` .. `human-<count>`."""
     rng = np.random.default_rng([seed, 77])
-    people = []
-    for number in range(count):
-        people.append(
-            Rater(
-                name=f"human-{number + 1}",
-                leniency=float(rng.normal() * 0.04),
-                scale=float(np.exp(0.18 * rng.normal())),
-                noise=float(rng.uniform(0.10, 0.18)),
-                attention=float(rng.uniform(0.75, 0.95)),
-                threshold=float(rng.uniform(0.10, 0.24)),
-                taste=tuple(float(t) for t in 0.06 * rng.normal(size=len(load_expressions().slugs))),
-            )
+    num_emotions = len(load_expressions().slugs)
+    return tuple(
+        Rater(
+            name=f"human-{number + 1}",
+            leniency=float(rng.normal() * 0.03),
+            scale=float(np.exp(0.20 * rng.normal())),
+            noise=float(rng.uniform(0.08, 0.15)),
+            doubt=float(rng.uniform(0.03, 0.11)),
+            attention=float(rng.uniform(0.75, 0.95)),
+            threshold=float(rng.uniform(0.08, 0.20)),
+            taste=tuple(float(t) for t in 0.07 * rng.normal(size=num_emotions)),
         )
-    return tuple(people)
+        for number in range(count)
+    )
 
 
 def rate(rater: Rater, actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -103,9 +106,9 @@ def rate(rater: Rater, actions: np.ndarray, rng: np.random.Generator) -> np.ndar
     Returns:
         [K] integers 0..7; 0 where the expert did not touch the slider.
     """
-    seen = evidence(actions, rng, rater.noise) + rater.leniency + np.array(rater.taste)
+    seen = _judge(rater, actions, rng)
     noticed = (seen > rater.threshold) & (rng.random(len(seen)) < rater.attention)
-    level = MAX_INTENSITY * rater.scale * seen.clip(0, None) ** 0.7 + 0.9 * rng.normal(size=len(seen))
+    level = MAX_INTENSITY * rater.scale * seen.clip(0, None) ** 0.8 + 0.8 * rng.normal(size=len(seen))
     return np.where(noticed, np.clip(np.round(level), 1, MAX_INTENSITY), 0).astype(np.int64)
 
 
@@ -119,5 +122,10 @@ def says_yes(rater: Rater, emotion: int, actions: np.ndarray, rng: np.random.Gen
         rng: source of chance.
         asked: how much the question itself suggests a yes (evidence).
     """
-    seen = evidence(actions, rng, rater.noise)[emotion] + rater.leniency + rater.taste[emotion] + asked
-    return bool(seen > load_expressions().strict[emotion])
+    yes = bool(_judge(rater, actions, rng)[emotion] + asked > load_expressions().strict[emotion])
+    return yes != bool(rng.random() < _SLIP)
+
+
+def _judge(rater: Rater, actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    seen = evidence(actions, rng, rater.noise)
+    return seen + rater.leniency + np.array(rater.taste) + rater.doubt * rng.normal(size=len(seen))
