@@ -119,7 +119,7 @@ def _call(name: str, rest: list[str]) -> None:
     following = [*rest[1:], "--"]
     rest = [f"{a}=true" if a in flags and b.startswith("--") else a for a, b in zip(rest, following, strict=False)]
     try:
-        parsed: Any = parser.instantiate_classes(parser.parse_args(rest))
+        parsed: Any = parser.instantiate(parser.parse_args(rest))
     except jsonargparse.ArgumentError as error:
         raise UsageError(_explain(str(error), [action.dest for action in parser._actions])) from error
     function(**{key: value for key, value in vars(parsed).items() if key in signature})

@@ -41,7 +41,7 @@ class ScoreTable(Metric):
 
     def compute(self) -> tuple[np.ndarray, np.ndarray]:
         """Return rows [N] ascending, each once, and their scores [N, K] float64."""
-        if not self.key:
+        if len(self.key) == 0:  # a list, or one tensor once gathered
             return np.zeros(0, dtype=np.int64), np.zeros((0, self.num_heads))
         key, scores = dim_zero_cat(self.key).cpu().numpy(), dim_zero_cat(self.scores).cpu().numpy()
         rows, first = np.unique(key, return_index=True)

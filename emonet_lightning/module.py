@@ -174,9 +174,16 @@ class EmpathicInsightFace(LightningModule):
         if bundle.output_map == "coral" == self.output_map:
             state["thresholds"] = bundle.heads.state_dict()["thresholds"]
         self.heads.load_state_dict(state, strict=False)
-        self.heads.fold_standardisation(self.feature_mean, self.feature_std, inverse=True)
+        if bool((self.feature_std != 1).any()):
+            self.heads.fold_standardisation(self.feature_mean, self.feature_std, inverse=True)
         if reinit_last_layer:
             self.heads.reinit_last_layer()
+
+    def use_bundle(self, bundle: HeadsBundle, where: str) -> None:
+        """Evaluate exported heads, as they are: on features without this run's standardisation."""
+        self.feature_mean.zero_()
+        self.feature_std.fill_(1.0)
+        self.load_bundle(bundle, where)
 
     def to_bundle(self, state: dict[str, torch.Tensor] | None = None, **training: Any) -> HeadsBundle:
         """Return the heads (or those of `state`) as a bundle that takes un-standardised features."""

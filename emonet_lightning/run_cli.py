@@ -9,7 +9,7 @@ import logging
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonargparse
 import torch
@@ -28,6 +28,7 @@ from emonet_lightning.module import EmpathicInsightFace
 
 # a configuration file names classes to build; without this it could name any function to call
 jsonargparse.set_parsing_settings(
+    docstring_parse_attribute_docstrings=True,
     import_path_denylist=["*"],
     import_path_allowlist=["emonet_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "torch"],
 )
@@ -43,6 +44,7 @@ for noise in (
     warnings.filterwarnings("ignore", message=noise)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips and device lists; `doctor` tells of devices
 
+ExportKind = Literal["onnx", "onnx_images", "released"]
 LINKED = ("taxonomy", "extra_dimensions", "encoder")
 TRAINER_DEFAULTS: dict[str, Any] = {
     "logger": False,
@@ -93,7 +95,7 @@ class EmoNetCLI(LightningCLI):
         """Add the run folder, the set to test on, export, the forced callbacks and the links."""
         parser.add_argument("--out", type=str | None, default=None, help="Run folder (default: a new one in runs/).")
         parser.add_subclass_arguments(FaceDataModule, "test_data", required=False, help="Set to test on after fit.")
-        parser.add_argument("--export", type=list[str], default=[], help="After fit: any of 'onnx', 'released'.")
+        parser.add_argument("--export", type=list[ExportKind], default=[], help="Forms to export after fit.")
         parser.add_lightning_class_args(BestHeads, "best_heads")
         for name in LINKED:
             parser.link_arguments(f"model.{name}", f"data.init_args.{name}")
@@ -158,7 +160,7 @@ class EmoNetCLI(LightningCLI):
         if self.dry:
             return
         if self.bundle is not None:
-            self.model.load_bundle(self.bundle, "heads")
+            self.model.use_bundle(self.bundle, "heads")
         torch.set_float32_matmul_precision("highest")  # figures must not depend on the device's default
         super()._run_subcommand(subcommand)
 

@@ -76,7 +76,7 @@ def _run_stage(stage: Stage, config: dict[str, Any], folder: Path, previous: Pat
     if cli.trainer.interrupted:
         raise InterruptedRunError(f"{own}: interrupted; the same command with --out {folder} goes on from {last}")
     if cli.config_init["fit"].get("test_data") is not None and not cli.trainer.fast_dev_run:  # type: ignore[attr-defined]
-        cli.model.load_bundle(HeadsBundle.load(own), str(own))
+        cli.model.use_bundle(HeadsBundle.load(own), str(own))
         data = cli.config_init["fit"]["test_data"]
         cli.trainer.test(cli.model, datamodule=data, verbose=False)
         means = cli.datamodule.train_labels().mean_target(cli.model.taxonomy)
@@ -182,8 +182,13 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
             if (last / name).is_file():
                 atomic_write(folder / name, (last / name).read_bytes())
     if config["export"]:
-        kinds = {f"{kind}": True for kind in config["export"]}
-        export_command(run=str(folder), out=str(folder / "export"), **kinds)
+        export_command(
+            run=str(folder),
+            out=str(folder / "export"),
+            onnx="onnx" in config["export"],
+            onnx_images="onnx_images" in config["export"],
+            released="released" in config["export"],
+        )
     comparison = read_json(folder / COMPARISON_FILE) if (folder / COMPARISON_FILE).is_file() else None
     write_report(folder, names, bundle.taxonomy, comparison=comparison)
     _mark_done(folder)

@@ -28,7 +28,7 @@ def small_sets(tmp_path_factory) -> dict[str, Path]:
     from emonet_lightning.taxonomy import Taxonomy
 
     folder = tmp_path_factory.mktemp("sets")
-    for name, count in (("big", 160), ("binary", 120), ("hq", 40)):
+    for name, count in (("big", 160), ("binary", 120), ("hq", 150)):
         pack(
             RenderedFaces(name, count=count),
             folder / name,

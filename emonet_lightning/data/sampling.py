@@ -11,7 +11,7 @@ import numpy as np
 
 from emonet_lightning.errors import UsageError
 
-EVAL_BLOCK = 256
+EVAL_BLOCK = 64
 """Rows of one evaluation batch. Fixed, because a network's outputs differ in the last bit with the batch size."""
 
 

@@ -1,0 +1,76 @@
+"""One process or two, any batch size, any workers: the same figures."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from safetensors.torch import load_file
+
+from emonet_lightning.cli import main
+
+TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+
+
+def command(*words):
+    """Run in a process of its own, which starts the second one."""
+    done = subprocess.run(
+        [sys.executable, "-m", "emonet_lightning", *words], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, small_sets, encoder_options):
+    """The same fit in one and in two processes."""
+    folder = tmp_path_factory.mktemp("runs")
+    words = [
+        "fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", "--data.batch_size=50",
+        "--test_data=ExpertRatings", f"--test_data.path={small_sets['hq']}",
+        "--model.dropout=0", "--model.widths=[24]", "--trainer.max_epochs=2", "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false", *encoder_options,
+    ]  # fmt: skip
+    assert main([*words, "--trainer.devices=1", f"--out={folder / 'one'}"]) == 0
+    command(*words, *TWO, f"--out={folder / 'two'}")
+    return folder
+
+
+def test_training_in_two_processes_agrees_with_one(runs):
+    one, two = (load_file(runs / name / "heads.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        assert float((two[name] - value).abs().max()) <= 1e-4 * float(value.abs().max()), name
+    # short last batch (120 rows in batches of 50), unequal shares: still the same number of steps
+    steps = [json.loads((runs / name / "manifest.json").read_text())["training"]["steps"] for name in ("one", "two")]
+    assert steps == [6, 6]
+
+
+def test_figures_of_one_checkpoint_are_byte_equal_however_it_is_evaluated(runs, tmp_path):
+    base = ["test", f"--run={runs / 'one'}", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    variants = {
+        "plain": [],
+        "batch_size": ["--data.batch_size=7"],
+        "images": ["--data.mode=images", "--data.num_workers=0"],
+        "workers": ["--data.mode=images", "--data.num_workers=2"],
+    }
+    for name, words in variants.items():
+        assert main([*base, *words, f"--out={tmp_path / name}"]) == 0
+    command(*base, *TWO, "--data.mode=images", "--data.num_workers=1", f"--out={tmp_path / 'two'}")
+    expected = (tmp_path / "plain" / "results.json").read_bytes()
+    assert b"test/spearman" in expected
+    for name in (*variants, "two"):
+        assert (tmp_path / name / "results.json").read_bytes() == expected, name
+    fitted = json.loads((runs / "one" / "results.json").read_text())
+    assert fitted.items() >= json.loads(expected).items()  # and what `fit` itself printed
+
+
+def test_batch_that_processes_do_not_divide_names_the_nearest(small_sets, encoder_options, tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "emonet_lightning", "fit",
+            "--data=SyntheticFaces", f"--data.path={small_sets['big']}",
+            "--data.batch_size=33", "--trainer.accelerator=cpu", *TWO, f"--out={tmp_path}", *encoder_options,
+        ],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "error: data.batch_size: 33 is the global batch, 2 processes do not divide it; use 32 or 34" in done.stderr
