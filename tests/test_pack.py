@@ -17,6 +17,7 @@ from toy_faces import TAXONOMY, ToyFaces, encoded
 
 from emonet_lightning.data import shards
 from emonet_lightning.data.commands import pack_command, verify_command
+from emonet_lightning.data.leaks import shared_images
 from emonet_lightning.data.shards import PackedSet, RawSample, pack
 from emonet_lightning.errors import DataError, MissingInputError, OutputError, UsageError
 from emonet_lightning.io import sha256_file
@@ -341,3 +342,18 @@ def test_generated_faces_are_packed_without_loss(real_data, tmp_path):
     assert opened.num_samples == len(files) == 1588
     assert opened.image_sha256 == [sha256_file(file) for file in files]
     assert opened.verify(progress=False).num_samples == 1588
+
+
+def test_images_shared_by_two_sets_are_found_by_bytes_and_by_likeness(packed, tmp_path):
+    stream = io.BytesIO()
+    Image.open(io.BytesIO(packed.read_image(1))).save(stream, "WEBP", quality=95)
+    samples = [
+        RawSample("same", packed.read_image(7), {}),
+        RawSample("alike", stream.getvalue(), {}),
+        RawSample("new", encoded(99), {}),
+    ]
+    other = pack_toy(tmp_path / "other", Listed(*samples), splits=None)
+    assert [(pair.row_a, pair.row_b) for pair in shared_images(packed, other)] == [(1, 1), (7, 0)]
+    blind = pack_toy(tmp_path / "blind", Listed(*samples), splits=None, hash_near_duplicates=False)
+    assert blind.phash is None
+    assert shared_images(packed, blind) == [(7, 0, None)]

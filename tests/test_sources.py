@@ -195,6 +195,13 @@ def test_class_numbers_without_names_are_not_guessed(tmp_path):
     assert open_source(str(path), TAXONOMY, columns={"prompted": "none"})[0].prompted is None
 
 
+def test_yes_or_no_among_ratings_is_refused_unless_the_kind_is_named(tmp_path):
+    path = write_parquet(tmp_path / "x.parquet", {"image": images(2), "label": ["{'Awe': 1}", "{'Awe': True}"]})
+    with pytest.raises(DataError, match="answers of kind 'binary' in a set of kind 'dense'; name it with --kind"):
+        by_key(open_source(str(path), TAXONOMY))
+    assert by_key(open_source(str(path), TAXONOMY, kind="binary"))["00001"] == {"generated": {"awe": 1.0}}
+
+
 def test_equal_image_names_are_refused_unless_rows_are_numbered(tmp_path):
     same = [{"bytes": encoded(row), "path": "image.jpg"} for row in range(3)]
     path = write_parquet(tmp_path / "x.parquet", {"image": same, "label": ['{"Awe": 2}'] * 3})
@@ -371,6 +378,23 @@ def test_class_table_uses_the_class_map_and_a_second_file_gives_groups(tmp_path)
     assert source[2].meta == {"subject": "B", "session": "2", "age": "30", "file": "y/1.jpg"}
 
 
+def test_a_table_of_image_and_emotion_names_classes(tmp_path):
+    folder = face_folder(tmp_path / "faces", "1.jpg", "2.jpg")
+    table = write(tmp_path / "labels.csv", "image,emotion\n1.jpg,Awe\n2.jpg,Anger\n")
+    source = open_source(str(folder), TAXONOMY, labels=table)
+    assert by_key(source)["1"] == {"generated": {"awe": 7.0, "anger": 0.0}}
+
+
+def test_linked_folders_are_followed_and_other_formats_are_not_lost_silently(tmp_path):
+    face_folder(tmp_path / "elsewhere", "1.jpg")
+    folder = face_folder(tmp_path / "faces", "Awe/1.jpg", "Awe/.cache/2.jpg")
+    (folder / "Anger").symlink_to(tmp_path / "elsewhere")
+    assert list(by_key(open_source(str(folder), TAXONOMY))) == ["Anger__1", "Awe__1"]
+    write(folder / "Awe" / "3.BMP", "")
+    with pytest.raises(DataError, match=r"3\.BMP: only JPEG, PNG and WebP are read"):
+        open_source(str(folder), TAXONOMY)
+
+
 def test_class_folders_rate_their_own_emotion_high_and_the_others_zero(tmp_path):
     folder = face_folder(tmp_path / "faces", "Awe/1.jpg", "jealousy_&_envy/1.jpg", "Sexual_Lust/1.jpg")
     assert by_key(open_source(str(folder), TAXONOMY))["Awe__1"] == {
@@ -476,7 +500,9 @@ def test_an_unreadable_image_is_named_when_packing(tmp_path):
     folder = face_folder(tmp_path / "faces", "a.jpg", "b.jpg")
     (folder / "b.jpg").write_bytes(b"<html>404</html>")
     source = open_source(str(folder), TAXONOMY)
-    with pytest.raises(DataError, match=r"sample 'b': not a readable JPEG, PNG or WebP image .*replace or remove it"):
+    with pytest.raises(
+        DataError, match=r"sample 'b' \(b.jpg\): not a readable JPEG, PNG or WebP image .*replace or remove it"
+    ):
         pack(source, tmp_path / "out", TAXONOMY, progress=False)
 
 

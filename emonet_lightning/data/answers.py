@@ -81,6 +81,16 @@ def parse_answers(value: Any, taxonomy: Taxonomy, where: str) -> Answers:
     return Answers("dense" if set(raters) <= {GENERATED} else "rated", raters)
 
 
+def check_kind(answers: Answers, kind: Kind, where: str) -> None:
+    """Refuse yes or no in a set of ratings, and the reverse.
+
+    Raises:
+        DataError: names the sample and the option.
+    """
+    if answers.ratings and (answers.kind == "binary") != (kind == "binary"):
+        raise DataError(f"{where}: answers of kind '{answers.kind}' in a set of kind '{kind}'; name it with --kind")
+
+
 def _load(value: Any, where: str) -> Any:
     if isinstance(value, bytes):
         value = value.decode(errors="replace")

@@ -2,7 +2,8 @@
 
 import os
 import time
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -24,12 +25,12 @@ def pack_command(
     labels: str | None = None,
     images: str | None = None,
     metadata: str | None = None,
-    columns: dict[str, str] | None = None,
-    classes: dict[str, str] | None = None,
+    columns: dict[str, str] | str | None = None,
+    classes: dict[str, str] | str | None = None,
     group: str | None = None,
     index_map: str | None = None,
     unmatched: Literal["error", "skip"] = "error",
-    splits: dict[str, float] | None = None,
+    splits: dict[str, float] | str | None = None,
     seed: int = 0,
     sealed: bool = False,
     near_duplicates: Literal["group", "error", "ignore"] = "group",
@@ -55,13 +56,13 @@ def pack_command(
             (image, label) or annotations (image, a dict).
         images: image folder, where the input is a CSV file.
         metadata: CSV file with a row per image, for groups and facts.
-        columns: names of the data's columns, as `--columns.image=path --columns.emotion=trait`; roles are image,
-            annotations, rater, emotion, rating, label, prompted, split, key and meta.
-        classes: class name to emotion, as `--classes.happy=Elation --classes.neutral=none`.
+        columns: names of the data's columns, as `--columns image=foto,annotations=votes`; roles
+            are image, annotations, rater, emotion, rating, label, prompted, split, key and meta.
+        classes: class name to emotion, as `--classes happy=Elation,neutral=none`.
         group: column (or columns separated by commas) that names the person or prompt; a group stays in one split.
         index_map: JSON of file name to row number, for names that the data have lost (HQ).
         unmatched: `error` refuses images without label and labels without image; `skip` leaves them out.
-        splits: share of each split, as `--splits.train=0.8 --splits.val=0.2`; all `train` (sealed: `test`) by default.
+        splits: share of each split, as `--splits train=0.8,val=0.2`; all `train` (sealed: `test`) by default.
         seed: draw of the splits.
         sealed: the set is for testing only; training on it is refused.
         near_duplicates: `group` keeps near duplicates in one split, `error` refuses them, `ignore` lets them be.
@@ -72,8 +73,9 @@ def pack_command(
         licence: of the data, kept in the manifest.
         progress: show a progress bar and what was found.
     """
-    if kind is None and sealed and splits and set(splits) != {"test"}:
-        raise UsageError(f"--sealed with splits {splits}: a sealed set is for testing only; leave --splits out")
+    shares = {split: _share(split, value) for split, value in (pairs("splits", splits) or {}).items()} or None
+    if sealed and shares and set(shares) != {"test"}:
+        raise UsageError(f"--sealed with --splits {splits}: a sealed set is for testing only; leave --splits out")
     columns_of = Taxonomy.load(taxonomy, extra_dimensions)
     started = time.monotonic()
     source = open_source(
@@ -82,8 +84,8 @@ def pack_command(
         format=format,
         kind=kind,
         labels=labels,
-        columns=columns,
-        classes=classes,
+        columns=pairs("columns", columns),
+        classes=pairs("classes", classes),
         metadata=metadata,
         group=group,
         index_map=index_map,
@@ -96,7 +98,7 @@ def pack_command(
         source,
         out,
         columns_of,
-        splits=splits,
+        splits=shares,
         shard_size=shard_size,
         num_processes=num_processes or len(os.sched_getaffinity(0)),
         seed=seed,
@@ -116,18 +118,45 @@ def pack_command(
             console.print("licence unknown: name it with --licence, so that whoever uses the set knows it")
 
 
-def verify_command(packed: str, progress: bool = True) -> None:
+def pairs(option: str, value: Mapping[str, Any] | str | None) -> dict[str, str] | None:
+    """Read `a=x,b=y` as a dict; a dict passes.
+
+    Raises:
+        UsageError: a part without '='.
+    """
+    if value is None or not isinstance(value, str):
+        return None if value is None else {name: str(given) for name, given in value.items()}
+    result = {}
+    for part in value.split(","):
+        name, equals, given = part.partition("=")
+        if not equals or not name.strip() or not given.strip():
+            raise UsageError(f"--{option} {value}: '{part}' is not NAME=VALUE; write --{option} a=x,b=y")
+        result[name.strip()] = given.strip()
+    return result
+
+
+def _share(split: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise UsageError(f"--splits {split}={value}: a share between 0 and 1 is needed") from None
+
+
+def verify_command(path: str, progress: bool = True) -> None:
     """Read a packed set back: every shard, image, record and rating is compared with the manifest.
 
     Args:
-        packed: folder of the packed set.
+        path: folder of the packed set.
         progress: show a progress bar.
+
+    Raises:
+        DataError: damage or loss; names the file.
     """
-    opened = PackedSet.open(packed)
+    opened = PackedSet.open(path)
     report = opened.verify(progress)
     console = Console(soft_wrap=True)
     console.print(summary(opened))
-    console.print(_outcome(packed, report))
+    console.print(_outcome(path, report))
 
 
 def _outcome(path: str, report: VerifyReport) -> str:

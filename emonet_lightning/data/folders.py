@@ -1,12 +1,13 @@
 """Image files on disk as a source: a folder with a label file, class-named folders, or images without labels."""
 
+import os
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from emonet_lightning.data.answers import GENERATED
-from emonet_lightning.data.images import MAX_BYTES, SUFFIXES
+from emonet_lightning.data.images import MAX_BYTES, OTHER_SUFFIXES, SUFFIXES
 from emonet_lightning.data.layouts import class_answers, class_emotions
 from emonet_lightning.data.samples import Kind, Ratings, RawSample, normalise_key
 from emonet_lightning.errors import DataError, MissingInputError
@@ -19,14 +20,22 @@ def list_images(folder: Path) -> list[str]:
 
     Raises:
         MissingInputError: no such folder, or no image in it.
+        DataError: images of other formats, which would be lost silently.
     """
     if not folder.is_dir():
         raise MissingInputError(f"{folder}: no such folder")
-    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    found = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            suffix = Path(name).suffix.lower()
+            if suffix in OTHER_SUFFIXES and not name.startswith("."):
+                raise DataError(f"{Path(place) / name}: only JPEG, PNG and WebP are read; convert or remove it")
+            if suffix in SUFFIXES and not name.startswith("."):
+                found.append((Path(place) / name).relative_to(folder).as_posix())
     if not found:
         raise MissingInputError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}) in it or below it")
-    return found
+    return sorted(found)
 
 
 class SampleInfo(NamedTuple):

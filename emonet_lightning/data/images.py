@@ -17,6 +17,7 @@ MAX_PIXELS = 50_000_000
 MAX_BYTES = 64 * 2**20
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+OTHER_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".heic", ".jfif", ".jp2", ".tif", ".tiff"})
 _HASH_SIDE = 128  # JPEGs are decoded at the next larger power-of-two fraction: 4 times faster, the hash needs 32 pixels
 
 

@@ -63,6 +63,8 @@ def read_labels(
     rating = find_column(table, "rating", columns, required="rating" in columns)
     annotations = find_column(table, "annotations", columns, required="annotations" in columns)
     label = find_column(table, "label", columns, required="label" in columns)
+    if label is None and rating is None:
+        label, emotion = emotion, None  # `image,emotion` without a rating names classes
     if human and not (emotion is not None and rating is not None and annotations is None):
         _refuse_repeats(table, image, rater, annotations is not None)
     if annotations is not None:

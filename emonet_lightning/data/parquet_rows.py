@@ -118,7 +118,7 @@ class ParquetRows:
         """Return one column, or one field `column.field` of a struct, without reading the rest."""
         values: list[Any] = []
         for file in self.files:
-            found = parquet.read_table(file, columns=[name]).column(0).to_pylist()
+            found = _open(file).read(columns=[name]).column(0).to_pylist()  # read_table would load all images
             field = name.partition(".")[2]
             values += [value.get(field) if isinstance(value, dict) else value for value in found]
         return values

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as arrow
 
-from emonet_lightning.data.answers import GENERATED, Answers, parse_answers
+from emonet_lightning.data.answers import GENERATED, Answers, check_kind, parse_answers
 from emonet_lightning.data.folders import answers_of, ratings_fingerprint, unique_keys
 from emonet_lightning.data.layouts import class_answers, class_emotions
 from emonet_lightning.data.parquet_rows import ParquetRows
@@ -75,6 +75,7 @@ class ParquetSource:
         self._group = group or []
         self._classes = classes or {}
         self._joined = joined
+        self._kind_given = kind is not None
         self._starts = np.empty(0) if joined is None else np.searchsorted(joined.ratings.row, np.arange(len(rows) + 1))
         self._find_roles(columns)
         self.keys, self.file_names = self._make_keys(columns, names)
@@ -90,8 +91,8 @@ class ParquetSource:
             ratings = answers_of(self._joined.ratings, self._starts, index)
         else:
             answers = self._answers(record, index)
-            if answers.ratings and (answers.kind == "binary") != (self.kind == "binary"):
-                raise DataError(f"{where}: answers of kind '{answers.kind}' in a set of kind '{self.kind}'")
+            if not self._kind_given:
+                check_kind(answers, self.kind, where)
             ratings = answers.ratings
         facts = self._facts(record)
         for column in self._group:

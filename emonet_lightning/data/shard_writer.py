@@ -91,7 +91,7 @@ def write_shard(job: PackJob, number: int, advance: Callable[[int], None]) -> No
 
 def _add(tar: webdataset.TarWriter, sample: RawSample, job: PackJob) -> dict[str, Any]:
     check_sample(sample, job.source.kind, job.taxonomy)
-    extension, value = inspect_image(sample.image, f"sample '{sample.key}'", job.perceptual_hash)
+    extension, value = inspect_image(sample.image, _named(sample), job.perceptual_hash)
     ratings = {rater: {slug: float(v) for slug, v in answers.items()} for rater, answers in sample.ratings.items()}
     content = {
         "key": sample.key,
@@ -115,6 +115,11 @@ def _add(tar: webdataset.TarWriter, sample: RawSample, job: PackJob) -> dict[str
         "stratum": stratum(sample),
         "ratings": ratings,
     }
+
+
+def _named(sample: RawSample) -> str:
+    file = sample.meta.get("file", sample.key)
+    return f"sample '{sample.key}'" + (f" ({file})" if file != sample.key else "")
 
 
 def _locate(path: Path, records: list[dict[str, Any]]) -> None:

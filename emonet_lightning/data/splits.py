@@ -192,7 +192,7 @@ def assign_splits(
         DataError: a unit is forced into two splits, or a split stays empty.
     """
     if not fractions or any(not 0 < share <= 1 for share in fractions.values()):
-        raise UsageError(f"splits {fractions}: give each split a share above 0, as --splits.train=0.9 --splits.val=0.1")
+        raise UsageError(f"splits {fractions}: give each split a share above 0, as --splits train=0.9,val=0.1")
     if abs(sum(fractions.values()) - 1) > 1e-6:
         raise UsageError(f"splits {fractions}: the shares sum to {sum(fractions.values()):g}; make them sum to 1")
     members: dict[int, list[int]] = {}

@@ -5,7 +5,7 @@ import tarfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emonet_lightning.data.answers import Answers, parse_answers
+from emonet_lightning.data.answers import Answers, check_kind, parse_answers
 from emonet_lightning.data.folders import unique_keys
 from emonet_lightning.data.images import MAX_BYTES, SUFFIXES
 from emonet_lightning.data.released import ROLES, prompted_from_text
@@ -60,6 +60,7 @@ class TarSource:
         self.licence = licence
         self._columns = columns
         self._group = group or []
+        self._kind_given = kind is not None
         self.members = [member for number, file in enumerate(files) for member in _index(file, number)]
         if not self.members:
             raise DataError(f"{files[0]}: no image with a JSON in it")
@@ -79,12 +80,15 @@ class TarSource:
             if field not in facts:
                 raise DataError(f"{self._where(index)}: no field '{field}' to group by; {nearest(field, facts)}")
         group = "/".join(str(facts[field]) for field in self._group if facts[field] not in (None, ""))
+        answers = self._answers(index, record)
+        if not self._kind_given:
+            check_kind(answers, self.kind, self._where(index))
         asked = self._columns.get("prompted", "prompted" if facts.get("prompted") else "emotion")
         prompted = facts.get(asked)
         return RawSample(
             key=self.keys[index],
             image=self._read(index, member.image_offset, member.image_bytes),
-            ratings=self._answers(index, record).ratings,
+            ratings=answers.ratings,
             prompted=self.taxonomy.slugs[self.taxonomy.index(prompted, self._where(index))]
             if isinstance(prompted, str) and prompted
             else prompted_from_text(str(facts.get("prompt", "")), self.taxonomy),
