@@ -24,7 +24,8 @@ from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder
 from emonet_lightning.errors import DataError, EmoNetError, EnvironmentProblem, UsageError
 from emonet_lightning.io import atomic_write, make_folder, write_errors
-from emonet_lightning.recognizer import encoder_of, load_bundle
+from emonet_lightning.neutral import fit_neutral_means
+from emonet_lightning.recognizer import EmotionRecognizer, encoder_of, load_bundle
 
 PARITY = 1e-4
 HEADS_GRAPH = "heads.onnx"
@@ -54,6 +55,7 @@ def export_command(
     onnx: bool = False,
     onnx_images: bool = False,
     released: bool = False,
+    neutral: str | None = None,
     encoder: EncoderSpec | None = None,
     weights: str | None = None,
 ) -> None:
@@ -66,6 +68,8 @@ def export_command(
         onnx: also heads.onnx, pooled features (not L2-normalised) to scores.
         onnx_images: also recognizer.onnx, resized uint8 RGB images to scores, the encoder included.
         released: also model_<slug>_best.pth, the layout of the published heads.
+        neutral: images of neutral faces (folder or packed set) to fit the heads' neutral means on, which
+            mean-subtracted scores and softmax need.
         encoder: the encoder, if not the recorded one (released files: the paper's), e.g. `--encoder.name timm/NAME`.
         weights: where the encoder's weight file is now, e.g. one that `fetch encoder` brought.
 
@@ -84,6 +88,12 @@ def export_command(
         spec = encoder_of(bundle, folder, encoder, weights)
         frozen = FrozenEncoder.load(replace(spec, dtype="float32"))
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    if neutral is not None:
+        recognizer = EmotionRecognizer(
+            bundle, frozen or FrozenEncoder.load(encoder_of(bundle, folder, encoder, weights))
+        )
+        console.print(fit_neutral_means(recognizer, neutral))
+        bundle.heads.to("cpu")
     for line in export_bundle(bundle, Path(out), onnx=onnx, released=released, encoder=frozen):
         console.print(line)
     if onnx_images and spec.dtype != "float32":

@@ -72,7 +72,7 @@ def predict_command(
         raise UsageError(f"{out}: unknown table format; {nearest(target.suffix, FORMATS)}")
     if batch_size < 1:
         raise UsageError(f"batch_size: {batch_size} is below 1")
-    images = _find_images(Path(input), split)
+    images = find_images(Path(input), split)
     _check_writable(target)
     recognizer = EmotionRecognizer.load(str(run or heads), device, encoder, weights)
     if values != "scores":
@@ -113,8 +113,8 @@ def predict_command(
     )
 
 
-def _find_images(path: Path, split: str | None) -> list[tuple[str, ImageLike | Callable[[], bytes]]]:
-    """List (key, where to read it) without reading a picture."""
+def find_images(path: Path, split: str | None) -> list[tuple[str, ImageLike | Callable[[], bytes]]]:
+    """Return (key, where to read it) of an image, a folder of images or a packed set, without reading a picture."""
     if path.is_file():
         return [(path.name, path)]
     if not path.is_dir():

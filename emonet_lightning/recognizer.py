@@ -22,7 +22,7 @@ from emonet_lightning.errors import DataError, EmoNetError, EnvironmentProblem, 
 from emonet_lightning.heads import WIDTHS
 from emonet_lightning.io import read_bytes
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
-from emonet_lightning.transforms import EvalTransform, _to_rgb, decode_image
+from emonet_lightning.transforms import EvalTransform, decode_image, to_rgb
 
 ImageLike = Image.Image | np.ndarray | str | Path | bytes
 PAPER_ENCODER = EncoderSpec(name="timm/vit_so400m_patch16_siglip_384.v2_webli", interpolation="bilinear")
@@ -221,7 +221,7 @@ class EmotionRecognizer:
         if isinstance(image, bytes):
             image = decode_image(image, name)
         elif isinstance(image, Image.Image):
-            image = np.array(_to_rgb(ImageOps.exif_transpose(image)))
+            image = np.array(to_rgb(ImageOps.exif_transpose(image)))
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
             raise DataError(f"{name}: a path, a PIL image or a uint8 array [H, W, 3] is needed, got {found}")

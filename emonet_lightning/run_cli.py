@@ -96,6 +96,9 @@ class EmoNetCLI(LightningCLI):
         parser.add_argument("--out", type=str | None, default=None, help="Run folder (default: a new one in runs/).")
         parser.add_subclass_arguments(FaceDataModule, "test_data", required=False, help="Set to test on after fit.")
         parser.add_argument("--export", type=list[ExportKind], default=[], help="Forms to export after fit.")
+        parser.add_argument(
+            "--neutral", type=str | None, default=None, help="After fit: neutral faces to fit means on."
+        )
         parser.add_lightning_class_args(BestHeads, "best_heads")
         for name in LINKED:
             parser.link_arguments(f"model.{name}", f"data.init_args.{name}")

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.composition import Options, Stage, compose
+from emonet_lightning.data.plan import locate
 from emonet_lightning.errors import InterruptedRunError, MissingInputError, UsageError
 from emonet_lightning.evaluation.benchmark import Judgement, judge_binary, judge_ratings
 from emonet_lightning.io import atomic_write, make_folder, read_json, write_json
@@ -104,7 +105,7 @@ def _evaluate(subcommand: str, argv: list[str], write: Callable[[Path, Judgement
         base = run_config(options.run)
         if subcommand == "test" and base.get("test_data"):
             base["data"] = base["test_data"]
-        base = without(base, "test_data", "export", "out", "ckpt_path", "best_heads", "stages")
+        base = without(base, "test_data", "export", "neutral", "out", "ckpt_path", "best_heads", "stages")
         base["model"] = without(base["model"], "init_heads_from", "reinit_last_layer")
         base["trainer"] = without(base["trainer"], "logger", "callbacks")
         arguments = ["--config", yaml.safe_dump(base, sort_keys=False), *arguments]
@@ -176,19 +177,17 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
     from emonet_lightning.report import final_table, write_report
 
     bundle = HeadsBundle.load(last)
+    export = config["export"]
     if last != folder:
         bundle.save(folder)
         for name in (RESULTS_FILE, COMPARISON_FILE):
             if (last / name).is_file():
                 atomic_write(folder / name, (last / name).read_bytes())
-    if config["export"]:
-        export_command(
-            run=str(folder),
-            out=str(folder / "export"),
-            onnx="onnx" in config["export"],
-            onnx_images="onnx_images" in config["export"],
-            released="released" in config["export"],
-        )
+    if config["neutral"]:
+        export_command(run=str(folder), out=str(folder), neutral=str(locate(config["neutral"], None)))
+    if export:
+        forms = {"onnx": "onnx" in export, "onnx_images": "onnx_images" in export, "released": "released" in export}
+        export_command(run=str(folder), out=str(folder / "export"), **forms)
     comparison = read_json(folder / COMPARISON_FILE) if (folder / COMPARISON_FILE).is_file() else None
     write_report(folder, names, bundle.taxonomy, comparison=comparison)
     _mark_done(folder)

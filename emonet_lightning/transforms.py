@@ -76,7 +76,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
                 # an unusual but readable JPEG is left to PIL
                 with contextlib.suppress(ValueError):
                     return simplejpeg.decode_jpeg(data, colorspace="RGB")
-            return np.array(_to_rgb(ImageOps.exif_transpose(image)))
+            return np.array(to_rgb(ImageOps.exif_transpose(image)))
     except DataError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and their own
@@ -99,7 +99,8 @@ def _check_size(width: int, height: int, name: str) -> None:
         raise DataError(f"{name}: {width} x {height} pixels is a strip, not a picture; remove it")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return 8-bit RGB: 16-bit grey is scaled, not clipped; transparency is laid on white."""
     if image.mode.startswith("I"):  # 16-bit grey: PIL's own conversion clips at 255
         grey = np.asarray(image).astype(np.float64) / 257
         return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
