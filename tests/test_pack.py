@@ -133,8 +133,9 @@ def test_packing_a_finished_set_again_changes_nothing_and_says_so(packed, copied
 def test_a_folder_that_holds_something_else_is_refused(copied, tmp_path_factory):
     with pytest.raises(UsageError, match="already holds the packed set 'toy'"):
         pack_toy(copied, ToyFaces(50))
-    with pytest.raises(UsageError, match="already holds the packed set 'toy'"):
-        pack_toy(copied, seed=1)
+    for options in ({"seed": 1}, {"shard_size": 20}, {"splits": {"train": 1.0}}, {"sealed": True}):
+        with pytest.raises(UsageError, match="already holds the packed set 'toy'"):
+            pack_toy(copied, **options)
     other = tmp_path_factory.mktemp("other")
     (other / "thesis.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"holds other files \(thesis.txt\)"):

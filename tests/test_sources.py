@@ -95,17 +95,19 @@ def test_binary_parquet_is_read_with_raters_apart_classes_named_and_the_alias_ma
 
 
 def test_rows_are_found_in_any_order_over_row_groups_and_files(tmp_path):
+    size, num_faces = 50, 7
     for part in range(2):
-        columns = {"path": [{**image, "path": f"{part}-{image['path']}"} for image in images(11)]}
-        write_parquet(
-            tmp_path / f"p{part}.parquet", columns | {"label": [json.dumps({"Awe": row % 7}) for row in range(11)]}
-        )
+        faces = [{"bytes": encoded(row % num_faces), "path": f"{part}-{row}.jpg"} for row in range(size)]
+        label = [json.dumps({"Awe": row % 8}) for row in range(size)]
+        write_parquet(tmp_path / f"p{part}.parquet", {"path": faces, "label": label}, row_group_size=40)
     source = open_source(str(tmp_path), TAXONOMY)
-    assert len(source) == 22
-    for row in (*range(22), *reversed(range(22)), 5, 17, 2):
-        assert source[row].key == f"{row // 11}-{row % 11:05d}"
-        assert source[row].image == encoded(row % 11)
-        assert source[row].ratings == {"generated": {"awe": float(row % 11 % 7)}}
+    assert len(source) == 2 * size
+    rows = [*range(2 * size), *range(2 * size - 1, -1, -7), 39, 17, 20, 2, 99]
+    for row in rows:
+        part, inside = divmod(row, size)
+        assert source[row].key == f"{part}-{inside}"
+        assert source[row].image == encoded(inside % num_faces)
+        assert source[row].ratings == {"generated": {"awe": float(inside % 8)}}
 
 
 def test_hq_parquet_keeps_raters_apart_and_regains_lost_names_from_the_index_map(tmp_path):

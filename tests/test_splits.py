@@ -55,6 +55,8 @@ def test_neighbours_join_a_representative_and_do_not_chain():
         chain.append(flip(chain[-1], *range(6 * step, 6 * step + 3)))
     representative = near_duplicate_clusters(np.array(chain, dtype=np.uint64), 4)
     assert representative.tolist() == [0, 0, 2, 2, 4, 4, 6, 6, 8, 8]
+    between = np.array([first, flip(first, *range(8)), flip(first, *range(4))], dtype=np.uint64)
+    assert near_duplicate_clusters(between, 4).tolist() == [0, 1, 0]
 
 
 def test_203_thousand_hashes_are_clustered_in_under_two_minutes():

@@ -1,6 +1,5 @@
 """What goes into a packed set: one sample, the source of samples, and the ratings in long form."""
 
-import math
 import re
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -123,7 +122,7 @@ def check_sample(sample: RawSample, kind: Kind, taxonomy: Taxonomy) -> None:
             if slug not in bounds:
                 raise DataError(f"sample '{sample.key}', rater '{rater}': unknown '{slug}'; {nearest(slug, bounds)}")
             low, high = (0.0, 1.0) if kind == "binary" else bounds[slug]
-            if not math.isfinite(value) or not low <= value <= high or (kind == "binary" and value not in (0, 1)):
+            if not low <= value <= high or (kind == "binary" and value not in (0, 1)):  # NaN is in no range
                 allowed = "0 or 1" if kind == "binary" else f"{low:g} to {high:g}"
                 raise DataError(
                     f"sample '{sample.key}', rater '{rater}', emotion '{slug}': value {value} is not {allowed}; "
