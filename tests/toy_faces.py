@@ -2,14 +2,18 @@
 
 import io
 import time
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from emonet_lightning.data.samples import Kind, RawSample
+from emonet_lightning.data.shards import PackedSet, pack
+from emonet_lightning.io import sha256_file
 from emonet_lightning.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.load("emonet40")
+SPLITS = {"train": 0.8, "val": 0.2}
 
 
 def encoded(seed: int, form: str = "JPEG", side: int = 32) -> bytes:
@@ -42,3 +46,27 @@ class ToyFaces:
             group=f"person{index // 2}" if index % 4 else None,
             meta={"prompt": f"face «{index}»", "age": index},
         )
+
+
+def pack_toy(out: Path, source=None, **options) -> PackedSet:
+    options = {"splits": SPLITS, "shard_size": 16, "progress": False} | options
+    return pack(source or ToyFaces(), out, TAXONOMY, **options)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
+
+
+class Listed:
+    """Samples given one by one."""
+
+    licence, name = "CC0-1.0", "listed"
+
+    def __init__(self, *samples: RawSample, kind="dense") -> None:
+        self.samples, self.kind = samples, kind
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> RawSample:
+        return self.samples[index]
