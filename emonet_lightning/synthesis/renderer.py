@@ -106,8 +106,10 @@ def _photograph(picture: np.ndarray, backdrop: np.ndarray, params: FaceParams, f
     lambert = np.maximum(u * np.float32(east) - v * np.float32(up) + depth * np.float32(front), 0)
     light = (1 - scene.light_strength) + np.float32(scene.light_strength * 1.35) * lambert
     light *= np.float32(scene.exposure)
-    drawn = (cv2.cvtColor(cv2.absdiff(picture, backdrop), cv2.COLOR_RGB2GRAY) > 0).astype(np.float32)
-    drawn = cv2.GaussianBlur(drawn, (0, 0), 0.8)  # a soft edge, or the outline would look cut out
+    changed = (cv2.cvtColor(cv2.absdiff(picture, backdrop), cv2.COLOR_RGB2GRAY) > 0).astype(np.float32)
+    drawn = np.asarray(
+        cv2.GaussianBlur(changed, (0, 0), 0.8), dtype=np.float32
+    )  # a soft edge, or the outline would look cut out
     light = np.float32(scene.exposure) + (light - np.float32(scene.exposure)) * drawn
     image = cv2.multiply(picture, cv2.merge([light * (1 + scene.warmth), light, light * (1 - scene.warmth)]), dtype=5)
     if scene.blur > 0.1:

@@ -1,0 +1,117 @@
+"""The three rendered sets: structure of BIG, BINARY and HQ, persons apart, ratings of what is visible."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emonet_lightning.data.samples import check_sample
+from emonet_lightning.errors import UsageError
+from emonet_lightning.synthesis.expressions import load_expressions
+from emonet_lightning.synthesis.faces import RenderedFaces
+from emonet_lightning.taxonomy import Taxonomy
+
+NAMES = ("big", "binary", "hq")
+
+
+@pytest.fixture(scope="module")
+def samples() -> dict:
+    return {name: [RenderedFaces(name)[index] for index in range(80)] for name in NAMES}
+
+
+def test_sets_have_the_promised_sizes():
+    assert [len(RenderedFaces(name)) for name in NAMES] == [4000, 1500, 500]
+    assert [RenderedFaces(name).kind for name in NAMES] == ["dense", "binary", "rated"]
+
+
+def test_a_sample_is_a_pure_function_of_seed_and_index(samples: dict):
+    for name in NAMES:
+        again = pickle.loads(pickle.dumps(RenderedFaces(name)))
+        assert again[17] == samples[name][17]
+        assert RenderedFaces(name, seed=1)[17].image != samples[name][17].image
+        assert RenderedFaces(name, count=20)[17] == samples[name][17]
+    with pytest.raises(IndexError):
+        RenderedFaces("hq")[500]
+
+
+def test_samples_are_valid_jpegs_and_fit_the_taxonomy(samples: dict):
+    taxonomy = Taxonomy.load("emonet40")
+    for name in NAMES:
+        for sample in samples[name]:
+            check_sample(sample, RenderedFaces(name).kind, taxonomy)
+        with Image.open(io.BytesIO(samples[name][0].image)) as picture:
+            assert picture.format == "JPEG"
+            assert min(picture.size) >= 96
+
+
+def test_persons_are_groups_and_never_shared_between_sets(samples: dict):
+    groups = {name: {sample.group for sample in samples[name]} for name in NAMES}
+    assert not groups["big"] & groups["binary"]
+    assert not groups["big"] & groups["hq"]
+    assert not groups["binary"] & groups["hq"]
+    persons = {name: {RenderedFaces(name).params(index).person for index in range(80)} for name in NAMES}
+    for name in NAMES:
+        assert len(persons[name]) == len(groups[name])
+    assert not persons["big"] & persons["binary"]
+    assert not persons["big"] & persons["hq"]
+    assert not persons["binary"] & persons["hq"]
+
+
+def test_every_emotion_is_prompted_equally_often(samples: dict):
+    for name in NAMES:
+        prompted = [sample.prompted for sample in samples[name]]
+        assert {prompted.count(slug) for slug in load_expressions().slugs} == {2}
+
+
+def test_generated_labels_have_at_most_five_emotions(samples: dict):
+    counts = [len(sample.ratings["machine"]) for sample in samples["big"]]
+    assert max(counts) == 5
+    assert min(counts) >= 0
+    assert all(level in range(1, 8) for sample in samples["big"] for level in sample.ratings["machine"].values())
+
+
+def test_votes_stop_at_a_no_or_after_three(samples: dict):
+    table = load_expressions()
+    outcomes = set()
+    for sample in samples["binary"]:
+        contrast = table.slugs[table.contrast[table.slugs.index(sample.prompted)]]
+        target = [answers[sample.prompted] for answers in sample.ratings.values() if sample.prompted in answers]
+        other = [answers[contrast] for answers in sample.ratings.values() if contrast in answers]
+        assert len(other) == 1
+        assert set().union(*sample.ratings.values()) == {sample.prompted, contrast}
+        assert target.count(0.0) <= 1
+        assert len(target) == 3 or target.count(0.0) == 1
+        outcomes.add(tuple(sorted(target, reverse=True)))
+    assert outcomes == {(1, 1, 1), (1, 1, 0), (1, 0), (0,)}
+
+
+def test_four_of_eight_raters_see_each_face_of_hq(samples: dict):
+    raters = [set(sample.ratings) for sample in samples["hq"]]
+    assert all(len(four) == 4 for four in raters)
+    assert set().union(*raters) == {f"human-{number}" for number in range(1, 9)}
+    touched = [len(answers) for sample in samples["hq"] for answers in sample.ratings.values()]
+    assert 6 < np.mean(touched) < 10
+
+
+def test_ratings_follow_the_picture_not_the_prompt(samples: dict):
+    """Two faces with the same actions get ratings from the same distribution whatever was prompted."""
+    faces = RenderedFaces("hq")
+    params, prompted, rng = faces._face(0)
+    state = rng.bit_generator.state
+    given = faces._rate_hq(params.actions, prompted, rng)
+    rng.bit_generator.state = state
+    assert given == faces._rate_hq(params.actions, (prompted + 7) % 40, rng)
+
+
+def test_unknown_set_and_tiny_faces_are_refused():
+    with pytest.raises(UsageError, match="did you mean 'binary'"):
+        RenderedFaces("binry")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="96"):
+        RenderedFaces("big", size=64)
+
+
+def test_fingerprint_tells_other_arguments_apart():
+    digests = {RenderedFaces("big", seed=seed, size=size).fingerprint() for seed in (0, 1) for size in (96, 112)}
+    assert len(digests) == 4
