@@ -1,7 +1,8 @@
-"""EmotionBatch: what every loader yields and every step takes."""
+"""What data and model share: the batch that every loader yields, and what the model asks of a data module."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 
 
@@ -18,3 +19,23 @@ class EmotionBatch(NamedTuple):
     """Row of the sample in its data set [B] int64; -1 is padding."""
     num_labels: torch.Tensor
     """Labelled rows per head in the *global* batch [K] float32: the same on all processes."""
+
+
+class LabelSource(Protocol):
+    """A data module, as far as the model knows it."""
+
+    score_metric: str
+    """`spearman` or `average_precision`."""
+    seed: int
+
+    def truth(self, rows: np.ndarray) -> np.ndarray:
+        """Return what scores of these rows are compared with [n, K]; NaN where there is nothing."""
+        ...
+
+    def train_labels(self) -> Any:
+        """Return the labels of the training rows."""
+        ...
+
+    def feature_statistics(self, l2_normalise: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and standard deviation [D] of the training rows' features."""
+        ...

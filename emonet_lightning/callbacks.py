@@ -102,17 +102,18 @@ class BestHeads(Callback):
         self.folder: Path | None = None  # the command line sets it
         self.state: dict[str, torch.Tensor] = {}
         self.chosen: list[dict[str, Any]] = []
+        self.constant: list[bool] = []
         self.best_mean = float("-inf")
         self.file: dict[str, str] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return choices and the snapshot's file, as primitives."""
-        return {"chosen": self.chosen, "best_mean": self.best_mean, "file": self.file}
+        return {"chosen": self.chosen, "constant": self.constant, "best_mean": self.best_mean, "file": self.file}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up choices and, from its own file, the snapshot."""
-        self.chosen, self.best_mean = state_dict["chosen"], state_dict["best_mean"]
-        self.file = state_dict["file"]
+        self.chosen, self.constant = state_dict["chosen"], state_dict["constant"]
+        self.best_mean, self.file = state_dict["best_mean"], state_dict["file"]
         if self.file and self.folder is not None:
             self.state = load_tensors(self.folder / "checkpoints" / self.file["name"], self.file["sha256"])
 
@@ -126,17 +127,21 @@ class BestHeads(Callback):
         first = not self.chosen
         if first:
             self.chosen = [{"epoch": None, "score": None, "by": "none"} for _ in slugs]
+            self.constant = [False] * len(slugs)
             self.state = {name: value.detach().cpu().clone() for name, value in module.heads.state_dict().items()}
-        overall = result.mean > self.best_mean or first
-        if result.mean > self.best_mean:
+        better = result.mean > self.best_mean
+        if better:
             self.best_mean = result.mean
+        # while no epoch has a score, a later one is as good a choice as there is
+        unknown = self.best_mean == float("-inf")
         improved = []
         for head, choice in enumerate(self.chosen):
             score = float(result.per_head[head])
             own = bool(result.selectable[head]) and (choice["by"] != "own" or score > choice["score"])
-            if own or (overall and choice["by"] != "own"):
+            if own or ((better or unknown) and choice["by"] != "own"):
                 choice.update(epoch=trainer.current_epoch, score=None if np.isnan(score) else score)
-                choice["by"] = "own" if own else "overall"
+                choice["by"] = "own" if own else ("last" if unknown else "overall")
+                self.constant[head] = bool(result.constant[head])
                 improved.append(head)
         if not improved:
             return
@@ -169,7 +174,7 @@ class BestHeads(Callback):
         state = self.state or module.heads.state_dict()
         if any(not torch.isfinite(value).all() for value in state.values()):
             raise DataError("training diverged: the heads hold non-finite weights; lower model.lr")
-        constant = [] if module.last_val is None else np.flatnonzero(module.last_val.constant).tolist()
+        constant = [head for head, is_constant in enumerate(self.constant) if is_constant]
         names = [module.taxonomy.names[head] for head in constant]
         if names:
             rank_zero_warn(f"{len(names)} heads give every validation face the same score: {', '.join(names)}")

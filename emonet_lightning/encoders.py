@@ -6,6 +6,7 @@ because the last bit of a network's output depends on the batch size.
 """
 
 import json
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "FrozenEncoder",
     "encoder_fingerprint",
     "encoder_identity",
+    "encoder_record",
     "feature_dim",
     "preprocess_spec",
 ]
@@ -65,6 +67,15 @@ def encoder_fingerprint(spec: EncoderSpec) -> str:
     return fingerprint(encoder_identity(spec))
 
 
+def encoder_record(spec: EncoderSpec) -> dict[str, Any]:
+    """Return what a manifest of heads says of their encoder: the spec's fields, its fingerprint and its pixels."""
+    return {
+        **asdict(spec),
+        "fingerprint": encoder_fingerprint(spec),
+        "preprocess": preprocess_spec(spec).to_dict(),
+    }
+
+
 class FrozenEncoder(nn.Module):
     """An encoder in eval mode for good, without gradients: uint8 pixels [B, 3, S, S] to float32 features [B, D]."""
 
@@ -96,7 +107,8 @@ class FrozenEncoder(nn.Module):
         source = resolve(spec)
         path = locate_weights(source, spec)
         identity = _identity(source, spec, weights_digest(path, spec.sha256, verify=True))
-        module = build_module(source)
+        with torch.random.fork_rng(devices=[]):  # initial weights, overwritten at once, must not move a run's dropout
+            module = build_module(source)
         load_weights(module, source, path)
         return cls(module, source.preprocess, identity, feature_dim(spec))
 

@@ -98,6 +98,21 @@ def per_head_mean(loss: torch.Tensor, mask: torch.Tensor, num_labels: torch.Tens
     return torch.where(mask, loss, 0.0).sum(0) / num_labels.clamp(min=1)
 
 
+def balanced_weights(share: torch.Tensor, max_weight: float) -> torch.Tensor:
+    """Return the weights [2, K] of labels at rest and of labels above it: the odds against the latter, bounded.
+
+    Args:
+        share: share of labels above the resting level [K]; NaN for a head without labels.
+        max_weight: bound of the odds, which are at least 1.
+
+    Returns:
+        Weights whose mean over a head's labels is 1, so that the learning rate keeps its meaning.
+    """
+    share = share.nan_to_num(0.5)
+    above = ((1 - share) / share.clamp(min=1e-9)).clamp(1.0, max_weight)
+    return torch.stack([torch.ones_like(share), above]) / (1 - share + above * share)
+
+
 def _used_levels(low: torch.Tensor, high: torch.Tensor, thresholds: torch.Tensor) -> torch.Tensor:
     """[K, L] 1 where a level exists: dimensions with a narrower range use fewer biases."""
     steps = torch.arange(thresholds.shape[1], device=thresholds.device)

@@ -5,35 +5,32 @@ objective is the sum over heads of each head's masked mean over the global batch
 """
 
 from dataclasses import asdict
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
-from emonet_lightning.batch import EmotionBatch
+from emonet_lightning.batch import EmotionBatch, LabelSource
 from emonet_lightning.bundle import HeadsBundle
-from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_fingerprint, feature_dim, preprocess_spec
+from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_fingerprint, encoder_record, feature_dim
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.heads import EmotionHeads, resolve_widths
-from emonet_lightning.losses import OUTPUT_MAP, Loss, elementwise_loss, num_thresholds, per_head_mean, to_scores
+from emonet_lightning.losses import (
+    OUTPUT_MAP,
+    Loss,
+    balanced_weights,
+    elementwise_loss,
+    num_thresholds,
+    per_head_mean,
+    to_scores,
+)
 from emonet_lightning.metrics import ScoreTable, ValScore, named, val_score
 from emonet_lightning.optimizer import HeadwiseAdamW, clip_per_head, per_head_grad_norm
 from emonet_lightning.schedule import warmup_cosine
 from emonet_lightning.taxonomy import Taxonomy
-
-
-class _Labels(Protocol):
-    """What the module asks of the data module."""
-
-    score_metric: str
-
-    def truth(self, rows: np.ndarray) -> np.ndarray: ...
-
-    def train_labels(self) -> Any: ...
-
-    def feature_statistics(self, l2_normalise: bool) -> tuple[torch.Tensor, torch.Tensor]: ...
+from emonet_lightning.transforms import sample_seed
 
 
 class EmpathicInsightFace(LightningModule):
@@ -136,7 +133,7 @@ class EmpathicInsightFace(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Take feature statistics, label weights and initial heads, before the first step of a run."""
-        data: _Labels | None = getattr(self.trainer, "datamodule", None)
+        data: LabelSource | None = getattr(self.trainer, "datamodule", None)
         if stage != "fit" or data is None:
             return
         if self.hparams["standardise"]:
@@ -145,10 +142,7 @@ class EmpathicInsightFace(LightningModule):
             self.feature_std.copy_(std)
         if self.hparams["imbalance"] == "balanced":
             share = torch.from_numpy(data.train_labels().positive_share(self.taxonomy)).to(self.positive_weight)
-            positive = ((1 - share) / share.clamp(min=1e-9)).clamp(1.0, self.hparams["max_positive_weight"])
-            weights = torch.stack([torch.ones_like(share), positive.nan_to_num(1.0)])
-            mean_weight = weights[0] * (1 - share.nan_to_num(0.0)) + weights[1] * share.nan_to_num(0.0)
-            self.positive_weight.copy_(weights / mean_weight)  # mean 1: the learning rate keeps its meaning
+            self.positive_weight.copy_(balanced_weights(share, self.hparams["max_positive_weight"]))
         if self.hparams["init_heads_from"]:
             folder = self.hparams["init_heads_from"]
             self.load_bundle(HeadsBundle.load(folder, self.taxonomy), folder, self.hparams["reinit_last_layer"])
@@ -193,15 +187,16 @@ class EmpathicInsightFace(LightningModule):
         heads = EmotionHeads(*shape)
         heads.load_state_dict({name: value.detach().cpu() for name, value in source.items()})
         heads.fold_standardisation(self.feature_mean.cpu(), self.feature_std.cpu())
-        encoder = {
-            **asdict(self.encoder_spec),
-            "fingerprint": encoder_fingerprint(self.encoder_spec),
-            "preprocess": preprocess_spec(self.encoder_spec).to_dict(),
-        }
+        encoder = encoder_record(self.encoder_spec)
         known = {"loss": self.loss, "standardised": bool(self.hparams["standardise"]), **training}
         return HeadsBundle(heads, self.taxonomy, encoder, self.output_map, self.hparams["l2_normalise"], training=known)
 
     # -- training ----------------------------------------------------------------------------------------------------
+
+    def on_train_batch_start(self, batch: EmotionBatch, batch_idx: int) -> None:
+        """Make dropout a pure function of the step: whatever was drawn before it, and in a resumed run, too."""
+        seed = getattr(getattr(self.trainer, "datamodule", None), "seed", 0)
+        torch.manual_seed(sample_seed(seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: EmotionBatch, batch_idx: int) -> torch.Tensor:
         """Sum over heads of each head's mean loss over its labelled rows of the global batch."""
@@ -237,7 +232,8 @@ class EmpathicInsightFace(LightningModule):
         """Log the epoch's mean loss, per head and over heads, once."""
         total = self.trainer.strategy.reduce(self.train_loss.clone(), reduce_op="sum")
         # every process counts the same steps: its own count is the number of steps
-        mean = torch.where(self.train_loss[1] > 0, total[0] / self.train_loss[1].clamp(min=1), torch.nan)
+        mean = total[0] / self.train_loss[1]  # without steps 0 / 0
+        mean = torch.where(mean.isfinite(), mean, torch.nan)
         self.log("train/loss", mean.nanmean(), sync_dist=False, rank_zero_only=False)
         self.log_dict(named("train/loss", mean.tolist(), self.taxonomy.slugs))
         self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
@@ -245,15 +241,10 @@ class EmpathicInsightFace(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over the heads only; warm-up and cosine per step."""
-        optimizer = HeadwiseAdamW(
-            self.heads.parameters(), lr=self.hparams["lr"], weight_decay=self.hparams["weight_decay"]
-        )
-        schedule = warmup_cosine(
-            optimizer,
-            int(self.trainer.estimated_stepping_batches),
-            self.hparams["warmup_share"],
-            self.hparams["final_lr_share"],
-        )
+        lr, decay = self.hparams["lr"], self.hparams["weight_decay"]
+        optimizer = HeadwiseAdamW(self.heads.parameters(), lr=lr, weight_decay=decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = warmup_cosine(optimizer, steps, self.hparams["warmup_share"], self.hparams["final_lr_share"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
 
     # -- evaluation --------------------------------------------------------------------------------------------------
@@ -268,7 +259,7 @@ class EmpathicInsightFace(LightningModule):
         """Log `val/score` over emotions and per emotion; every process computes the same."""
         rows, scores = self.scores_seen.compute()
         self.scores_seen.reset()
-        data: _Labels = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: LabelSource = self.trainer.datamodule  # type: ignore[attr-defined]
         resting = self.low.clamp(min=0.0).cpu().numpy()
         result = val_score(scores, data.truth(rows), data.score_metric, resting, self.taxonomy.num_emotions)
         self.last_val = result

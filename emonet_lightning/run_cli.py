@@ -112,10 +112,10 @@ class EmoNetCLI(LightningCLI):
         Raises:
             UsageError: in place of jsonargparse's own error.
         """
+        assert isinstance(args, list)
         try:
             self.config = parser.parse_args(args)
         except jsonargparse.ArgumentError as error:
-            assert isinstance(args, list)
             raise UsageError(self._explain(str(error), args[0])) from error
 
     def _parse_ckpt_path(self) -> None:
@@ -186,9 +186,10 @@ def _init_keys(class_path: str) -> set[str]:
     """Names of a data module's options, those passed on to its parent included."""
     name = class_path.rsplit(".", 1)[-1]
     chosen = [cls for cls in _subclasses(FaceDataModule) if cls.__name__ == name]
-    signatures = [inspect.signature(cls.__init__).parameters for cls in (*chosen, FaceDataModule)]
+    signatures = [inspect.signature(cls).parameters for cls in (*chosen, FaceDataModule)]
     return {key for parameters in signatures for key in parameters} - {"self", "kwargs", "parts", *LINKED}
 
 
 def _subclasses(cls: type) -> list[type]:
-    return [found for child in cls.__subclasses__() for found in (child, *_subclasses(child))]
+    children: list[type] = cls.__subclasses__()
+    return [found for child in children for found in (child, *_subclasses(child))]

@@ -213,7 +213,7 @@ def test_levels_that_do_not_begin_at_zero_need_mask(tmp_path):
     path.write_text("name: traits\nlevels: [1, 7]\nemotions: [trustworthy, attractive]\n")
     taxonomy = Taxonomy.load(str(path))
     entries = ratings([(0, "a", "trustworthy", 3.0)])
-    with pytest.raises(UsageError, match="begin at 1; set data.missing: mask"):
+    with pytest.raises(UsageError, match=r"begin at 1; set data\.missing: mask"):
         rated_labels(entries, 1, taxonomy, "zero")
     table = rated_labels(entries, 1, taxonomy, "mask")
     assert table.target.tolist() == [[3.0, 0.0]]
@@ -253,3 +253,12 @@ def test_released_binary_votes_give_the_published_totals(real_data):
     no = questions.num_yes == 0
     assert np.count_nonzero(no & ~questions.is_target) == 18_858
     assert np.count_nonzero(no & questions.is_target) == 3_433
+
+
+def test_a_rater_who_left_every_emotion_untouched_rated_them_all_zero():
+    found = ratings([(0, "a", "anger", 6.0), (1, "b", "anger", 1.0)])._replace(silent=np.array([[0, 1]]))
+    cube, num_filled = rater_cube(found, 2, FORTY, "zero")
+    assert (cube[0, 1] == 0).all()
+    assert num_filled == 39 + 39 + 40
+    assert rated_labels(found, 2, FORTY, "zero").target[0, ANGER] == 3.0
+    assert rated_labels(found, 2, FORTY, "mask").target[0, ANGER] == 6.0

@@ -1,5 +1,7 @@
 """Which rows are read when: a pure function of seed and epoch, the same for any number of processes and workers."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -135,7 +137,7 @@ def test_evaluation_sees_each_row_once_in_equal_numbers_of_batches(count, world)
     rows = scattered(count)
     ranks = [list(EvalPlan(rows, rank, world)) for rank in range(world)]
     assert len({len(batches) for batches in ranks}) == 1
-    assert len(ranks[0]) == len(EvalPlan(rows, 0, world)) == -(-(-(-count // EVAL_BLOCK)) // world)
+    assert len(ranks[0]) == len(EvalPlan(rows, 0, world)) == math.ceil(math.ceil(count / EVAL_BLOCK) / world)
     assert {len(batch.rows) for batches in ranks for batch in batches} == {EVAL_BLOCK}
     seen = np.concatenate([batch.rows for batches in ranks for batch in batches])
     np.testing.assert_array_equal(np.sort(seen[seen >= 0]), rows)

@@ -4,6 +4,7 @@ from typing import Any
 
 from emonet_lightning.data.face_data import FaceDataModule
 from emonet_lightning.data.labels import Consensus, Missing, Unconfirmed
+from emonet_lightning.data.packed import PackedSet
 from emonet_lightning.data.parts import Part
 from emonet_lightning.errors import DataError
 
@@ -13,16 +14,14 @@ __all__ = ["CombinedFaces", "ExpertBinary", "ExpertRatings", "FaceDataModule", "
 class _OneSet(FaceDataModule):
     kind: str
 
-    def setup(self, stage: str) -> None:
-        """Set up, and refuse a set of another kind."""
-        super().setup(stage)
-        found = self.sets[0].kind
-        if found != self.kind:
+    def _check_set(self, packed: PackedSet, stage: str) -> None:
+        if packed.kind != self.kind:
             classes = {"dense": "SyntheticFaces", "binary": "ExpertBinary", "rated": "ExpertRatings"}
             raise DataError(
-                f"{self.sets[0].path}: a set of kind '{found}', {type(self).__name__} reads '{self.kind}'; "
-                f"use data.class_path: {classes[found]}"
+                f"{packed.path}: a set of kind '{packed.kind}', {type(self).__name__} reads '{self.kind}'; "
+                f"use data.class_path: {classes[packed.kind]}"
             )
+        super()._check_set(packed, stage)
 
 
 class SyntheticFaces(_OneSet):

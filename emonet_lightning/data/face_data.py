@@ -16,7 +16,7 @@ from emonet_lightning.batch import EmotionBatch
 from emonet_lightning.data.labels import LabelTable, RatedTest, rater_cube
 from emonet_lightning.data.packed import PackedSet
 from emonet_lightning.data.parts import Part
-from emonet_lightning.data.plan import cache_root, choose_rows, describe, locate
+from emonet_lightning.data.plan import Folds, cache_root, choose_rows, describe, locate
 from emonet_lightning.data.rows import FeatureRows, ImageRows, Pixels
 from emonet_lightning.data.sampling import EvalPlan, TrainPlan
 from emonet_lightning.encoders import EncoderSpec, preprocess_spec
@@ -48,6 +48,7 @@ class FaceDataModule(LightningDataModule):
         test_split: split to test on; a set without splits, or a sealed one, is tested whole.
         num_folds: cross-validation in place of the splits: test on one of so many parts, groups kept whole.
         fold: which of the parts, 0 .. num_folds - 1.
+        fold_seed: of the parts; not linked, so that runs of several seeds share their folds.
         val_share: with folds, share of the training rows to validate on, groups kept whole; 0 for none.
     """
 
@@ -70,6 +71,7 @@ class FaceDataModule(LightningDataModule):
         test_split: str = "test",
         num_folds: int = 0,
         fold: int = 0,
+        fold_seed: int = 0,
         val_share: float = 0.0,
     ) -> None:
         super().__init__()
@@ -91,7 +93,7 @@ class FaceDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.num_threads = num_threads
         self.split_names = {"train": train_split, "val": val_split, "test": test_split}
-        self.num_folds, self.fold, self.val_share = num_folds, fold, val_share
+        self.folds = Folds(num_folds, fold, fold_seed, val_share)
         self.sets: list[PackedSet] = []
         self.rows: dict[str, np.ndarray] = {}
         self.labels: LabelTable | None = None
@@ -110,12 +112,12 @@ class FaceDataModule(LightningDataModule):
             return
         self.sets = [PackedSet.open(locate(part.path, self.cache_dir)) for part in self.parts]
         for packed in self.sets:
-            self._check_columns(packed)
+            self._check_set(packed, stage)
         self.rows = choose_rows(
             self.sets,
             self.split_names,
             shares=[part.train_share for part in self.parts],
-            folds=(self.num_folds, self.fold, self.val_share),
+            folds=self.folds,
             seed=self.seed,
         )
         needed = {"fit": ("train",), "validate": ("val",), "test": ("test",)}.get(stage, ())
@@ -125,9 +127,6 @@ class FaceDataModule(LightningDataModule):
                     f"{self.sets[-1].path}: no rows in split '{self.split_names[name]}'; the set has "
                     f"{ {split: len(rows) for split, rows in self.sets[-1].splits.items()} }"
                 )
-        if stage == "fit" and any(packed.sealed for packed in self.sets):
-            sealed = next(packed for packed in self.sets if packed.sealed)
-            raise DataError(f"{sealed.path}: this set is sealed, for testing only; train on another")
         self.labels = LabelTable.concatenate(
             [part.labels(packed, self.taxonomy) for part, packed in zip(self.parts, self.sets, strict=True)]
         )
@@ -142,8 +141,11 @@ class FaceDataModule(LightningDataModule):
                 )
             say(describe(self.sets, self.rows, self.labels, self.taxonomy, plan))
 
-    def _check_columns(self, packed: PackedSet) -> None:
-        """Answers are stored by slug; still, a set of another taxonomy or order is refused, not guessed at."""
+    def _check_set(self, packed: PackedSet, stage: str) -> None:
+        """Refuse a set that is not for this, before anything is encoded."""
+        if stage == "fit" and packed.sealed:
+            raise DataError(f"{packed.path}: this set is sealed, for testing only; train on another")
+        # answers are stored by slug; still, a set of another taxonomy or order is refused, not guessed at
         slugs = [entry["slug"] for entry in packed.taxonomy["dimensions"]]
         size = min(len(slugs), len(self.taxonomy))
         emotions = self.taxonomy.num_emotions

@@ -108,6 +108,8 @@ def rater_cube(
         emotions = cube[..., : taxonomy.num_emotions]
         seen = np.full(cube.shape[:2], all_seen)  # the rater answered something, on whatever dimension
         seen[ratings.row, ratings.rater] = True
+        if ratings.silent is not None:
+            seen[tuple(ratings.silent.T)] = True
         fill = np.isnan(emotions) & seen[..., None]
         emotions[fill] = taxonomy.dimensions[0].low
         num_filled = int(fill.sum())

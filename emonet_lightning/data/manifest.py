@@ -177,6 +177,7 @@ class LongRatings:
         self._slugs = list(taxonomy.slugs)
         self._slug_index = {slug: i for i, slug in enumerate(self._slugs)}
         self._raters: dict[str, int] = {}
+        self._silent: list[tuple[int, int]] = []
         self._cells: list[tuple[int, int, int]] = []
         self._values: list[float] = []
         self._tables: list[arrow.Table] = []
@@ -185,6 +186,8 @@ class LongRatings:
         """Add the answers about one row."""
         for rater in sorted(ratings):
             number = self._raters.setdefault(rater, len(self._raters))
+            if not ratings[rater]:
+                self._silent.append((row, number))
             for slug in sorted(ratings[rater], key=self._slug_index.__getitem__):
                 self._cells.append((row, number, self._slug_index[slug]))
                 self._values.append(ratings[rater][slug])
@@ -213,4 +216,5 @@ class LongRatings:
             "num_ratings": len(table),
             "raters": list(self._raters),
             "slugs": self._slugs,
+            "silent": self._silent,  # who saw an image and answered nothing rated everything 0
         }

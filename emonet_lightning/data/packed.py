@@ -155,6 +155,7 @@ class PackedSet:
             slugs=entry["slugs"],
             value=table["value"].to_numpy(),
             keys=self.keys,
+            silent=np.array(entry.get("silent", []), dtype=np.int64).reshape(-1, 2),
         )
 
     def verify(self, progress: bool = True) -> VerifyReport:

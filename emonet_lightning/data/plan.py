@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,18 @@ from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.taxonomy import Taxonomy
 
 EMBEDDED = "embedded:"
+
+
+class Folds(NamedTuple):
+    """Cross-validation in place of a set's splits."""
+
+    number: int
+    """Of folds; 0 for the set's own splits."""
+    test: int
+    """Fold to test on."""
+    seed: int
+    val_share: float
+    """Share of the other folds to validate on."""
 
 
 def cache_root(cache_dir: str | None) -> Path:
@@ -57,7 +70,7 @@ def choose_rows(
     sets: Sequence[PackedSet],
     split_names: dict[str, str],
     shares: Sequence[float],
-    folds: tuple[int, int, float],
+    folds: Folds,
     seed: int,
 ) -> dict[str, np.ndarray]:
     """Return the rows of `train`, `val` and `test` over the concatenated sets, each ascending.
@@ -66,22 +79,22 @@ def choose_rows(
         sets: packed sets; rows of set i follow those of set i - 1.
         split_names: name of each split in the sets.
         shares: share of each set's training rows that is used.
-        folds: (number of folds or 0, fold to test on, share of the rest to validate on), of the last set.
-        seed: of shares and folds.
+        folds: of the last set.
+        seed: of shares.
     """
     train, start = [], 0
     last = sets[-1]
-    num_folds, fold, val_share = folds
     for packed, share in zip(sets, shares, strict=True):
         if not 0 < share <= 1:
             raise UsageError(f"data.train_share: {share} must be in (0, 1]")
         own = packed.splits.get(split_names["train"], np.zeros(0, dtype=np.int64))
-        if packed is last and num_folds:
-            parts = grouped_folds(packed.groups, num_folds, seed)
-            own, test = np.flatnonzero(parts != fold), np.flatnonzero(parts == fold)
+        if packed is last and folds.number:
+            parts = grouped_folds(packed.groups, folds.number, folds.seed)
+            own, test = np.flatnonzero(parts != folds.test), np.flatnonzero(parts == folds.test)
             val = np.zeros(0, dtype=np.int64)
-            if val_share > 0:
-                inner = grouped_folds([packed.groups[row] for row in own], max(2, round(1 / val_share)), seed + 1)
+            if folds.val_share > 0:
+                count = max(2, round(1 / folds.val_share))
+                inner = grouped_folds([packed.groups[row] for row in own], count, folds.seed + 1)
                 own, val = own[inner != 0], own[inner == 0]
         elif packed is last:
             val = packed.splits.get(split_names["val"], np.zeros(0, dtype=np.int64))

@@ -70,6 +70,8 @@ class Ratings(NamedTuple):
     """float32 [n]: 1 or 0 for a yes or no, else on the taxonomy's levels."""
     keys: list[str]
     """Name of each row."""
+    silent: np.ndarray | None = None
+    """(row, rater) of those who saw the image and left every emotion untouched, int64 [m, 2]."""
 
 
 def normalise_key(name: str) -> str:
