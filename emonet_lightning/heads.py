@@ -164,6 +164,12 @@ class EmotionHeads(nn.Module):
             layer.bias.copy_((layer.bias.double() - torch.einsum("d,kdo->ko", mean, weight)).to(layer.bias))
             layer.weight.copy_(weight.to(layer.weight))
 
+    @torch.no_grad()
+    def zero_last_layer(self) -> None:
+        """Set the last layer to zero: every output is 0."""
+        self.stack[-1].weight.zero_()
+        self.stack[-1].bias.zero_()
+
     def reinit_last_layer(self) -> None:
         """Draw the last layer anew, as when a different output map starts from these heads."""
         width = self.stack[-1].weight.shape[1]

@@ -44,16 +44,18 @@ class EmpathicInsightFace(LightningModule):
         dropout: rate after each hidden layer, one for all or one a layer (the paper's is unpublished).
         loss: mse, mae, huber, bce or coral (the paper's is unpublished); it fixes the map from output to score.
         huber_delta: where Huber turns linear, levels.
-        imbalance: `balanced` weights labels above the resting level against the many that are not, per emotion.
+        imbalance: `balanced` weights each emotion's labels above the resting level against the many that are not.
         max_positive_weight: bound of that weight.
         l2_normalise: scale each feature vector to unit length before the heads.
         standardise: subtract each feature's training mean and divide by its deviation; folded into layer 1 on export.
         lr: peak learning rate of AdamW.
         weight_decay: decoupled weight decay.
+        adam_eps: of AdamW; 1.0 makes a step nearly proportional to the gradient, as in SGD with momentum.
         warmup_share: share of all steps over which the rate rises linearly.
         final_lr_share: share of the peak at which the cosine ends.
         clip_norm: bound of each head's own gradient norm; 0 for none.
         init_heads_from: folder of exported heads, or a finished run, to start from.
+        zero_init: begin with a last layer of zeros: scores start at the resting level, linear heads as in regression.
         reinit_last_layer: draw the last layer anew when starting from heads with another map to scores.
     """
 
@@ -79,10 +81,12 @@ class EmpathicInsightFace(LightningModule):
         standardise: bool = True,
         lr: float = 1e-3,
         weight_decay: float = 0.01,
+        adam_eps: float = 1e-8,
         warmup_share: float = 0.05,
         final_lr_share: float = 0.0,
         clip_norm: float = 1.0,
         init_heads_from: str | None = None,
+        zero_init: bool = False,
         reinit_last_layer: bool = False,
     ) -> None:
         super().__init__()
@@ -99,6 +103,8 @@ class EmpathicInsightFace(LightningModule):
         features = feature_dim(self.encoder_spec)
         biases = num_thresholds(loss, self.low, self.high)
         self.heads = EmotionHeads(len(dimensions), features, resolve_widths(widths), dropout, biases)
+        if zero_init:
+            self.heads.zero_last_layer()
         self.register_buffer("feature_mean", torch.zeros(features))
         self.register_buffer("feature_std", torch.ones(features))
         self.register_buffer("positive_weight", torch.ones(2, len(dimensions)), persistent=False)
@@ -111,7 +117,7 @@ class EmpathicInsightFace(LightningModule):
 
     @property
     def encoder(self) -> FrozenEncoder:
-        """The frozen encoder, loaded at first use; runs on cached features never need it."""
+        """The frozen encoder, loaded at first use: runs on cached features never need it."""
         if not self._encoder:
             self._encoder.append(FrozenEncoder.load(self.encoder_spec))
         return self._encoder[0].to(self.device)
@@ -144,8 +150,8 @@ class EmpathicInsightFace(LightningModule):
             share = torch.from_numpy(data.train_labels().positive_share(self.taxonomy)).to(self.positive_weight)
             self.positive_weight.copy_(balanced_weights(share, self.hparams["max_positive_weight"]))
         if self.hparams["init_heads_from"]:
-            folder = self.hparams["init_heads_from"]
-            self.load_bundle(HeadsBundle.load(folder, self.taxonomy), folder, self.hparams["reinit_last_layer"])
+            where = self.hparams["init_heads_from"]
+            self.load_bundle(HeadsBundle.load(where, self.taxonomy), where, self.hparams["reinit_last_layer"])
 
     def load_bundle(self, bundle: HeadsBundle, where: str, reinit_last_layer: bool = False) -> None:
         """Start from exported heads; the function they compute is kept, whatever the standardisation.
@@ -241,10 +247,9 @@ class EmpathicInsightFace(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over the heads only; warm-up and cosine per step."""
-        lr, decay = self.hparams["lr"], self.hparams["weight_decay"]
-        optimizer = HeadwiseAdamW(self.heads.parameters(), lr=lr, weight_decay=decay)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = warmup_cosine(optimizer, steps, self.hparams["warmup_share"], self.hparams["final_lr_share"])
+        given, steps = self.hparams, int(self.trainer.estimated_stepping_batches)
+        optimizer = HeadwiseAdamW(self.heads.parameters(), given["lr"], given["weight_decay"], eps=given["adam_eps"])
+        schedule = warmup_cosine(optimizer, steps, given["warmup_share"], given["final_lr_share"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
 
     # -- evaluation --------------------------------------------------------------------------------------------------
@@ -257,8 +262,7 @@ class EmpathicInsightFace(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/score` over emotions and per emotion; every process computes the same."""
-        rows, scores = self.scores_seen.compute()
-        self.scores_seen.reset()
+        rows, scores = self.take_scores()
         data: LabelSource = self.trainer.datamodule  # type: ignore[attr-defined]
         resting = self.low.clamp(min=0.0).cpu().numpy()
         result = val_score(scores, data.truth(rows), data.score_metric, resting, self.taxonomy.num_emotions)
@@ -267,8 +271,8 @@ class EmpathicInsightFace(LightningModule):
         self.log("val/num_constant_heads", float(result.constant.sum()))
         self.log_dict(named("val/score", result.per_head, self.taxonomy.slugs))
 
-    def test_scores(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return rows [N] ascending and scores [N, K] float64 of the test that just ran, on every process."""
+    def take_scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows [N] ascending and scores [N, K] float64 collected since the last call, on every process."""
         result = self.scores_seen.compute()
         self.scores_seen.reset()
         return result

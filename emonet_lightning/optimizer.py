@@ -18,6 +18,7 @@ class HeadwiseAdamW(torch.optim.AdamW):
         lr: learning rate of every head.
         weight_decay: decoupled weight decay.
         betas: as in `torch.optim.AdamW`.
+        eps: as in `torch.optim.AdamW`.
     """
 
     def __init__(
@@ -26,11 +27,12 @@ class HeadwiseAdamW(torch.optim.AdamW):
         lr: float,
         weight_decay: float = 0.01,
         betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
     ) -> None:
         self.stacked = list(stacked)
         num_heads = self.stacked[0].shape[0]
         views = [parameter.data[head] for head in range(num_heads) for parameter in self.stacked]
-        super().__init__(views, lr=lr, weight_decay=weight_decay, betas=betas, fused=True)
+        super().__init__(views, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps, fused=True)
         self.active = torch.ones(num_heads, dtype=torch.bool)
         """Heads [K] that the next step moves, on the CPU; set before each step."""
 

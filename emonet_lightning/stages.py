@@ -21,6 +21,7 @@ from emonet_lightning.errors import InterruptedRunError, MissingInputError, Usag
 from emonet_lightning.evaluation.benchmark import Judgement, judge_binary, judge_ratings
 from emonet_lightning.io import atomic_write, make_folder, read_json, write_json
 from emonet_lightning.messages import say
+from emonet_lightning.preflight import check_run
 from emonet_lightning.run_cli import EmoNetCLI
 
 DONE = "DONE"
@@ -36,12 +37,17 @@ def fit(argv: list[str]) -> None:
         EmoNetError: see the exit codes.
     """
     options = Options.split(argv)
+    if options.run is not None:
+        raise UsageError(f"fit: --run {options.run} is for test and validate; to go on, give the same --out again")
     stages = compose(options)
-    parsed = [EmoNetCLI(["fit", *stage.arguments], dry=True).run_config for stage in stages]
-    folder = run_folder(options.out, options.name)
+    dry = [EmoNetCLI(["fit", *stage.arguments], dry=True) for stage in stages]
+    parsed = [cli.run_config for cli in dry]
+    folder = run_folder(options.out or parsed[0]["out"], options.name)
     if (folder / DONE).is_file():
         say(f"{folder}: this run is finished; nothing to do (choose another --out to train again)")
         return
+    finished = [(stage_folder(folder, stage) / DONE).is_file() for stage in stages]
+    check_run(dry[sum(finished) :])
     make_folder(folder)
     several = stages[0].name is not None
     if several:
@@ -58,32 +64,40 @@ def fit(argv: list[str]) -> None:
 
 
 def _run_stage(stage: Stage, config: dict[str, Any], folder: Path, previous: Path | None) -> Path:
-    own = folder / stage.name if stage.name else folder
+    own = stage_folder(folder, stage)
     if (own / DONE).is_file():
         say(f"{own}: this stage is finished")
         return own
     arguments = [*stage.arguments, "--out", str(own)]
     if previous is not None:
         arguments += ["--model.init_heads_from", str(previous)]
+        config = {**config, "model": {**config["model"], "init_heads_from": str(previous)}}
     last = own / "checkpoints" / "last.ckpt"
     if last.is_file() and not config["ckpt_path"]:
         say(f"{own}: unfinished; going on from {last}")
         arguments += ["--ckpt_path", str(last)]
     if stage.name:
         say(f"\n== stage {stage.name} ==")
-    dry = EmoNetCLI(["fit", *arguments], dry=True)
-    _write_yaml(own / RUN_FILE, without(dry.run_config, "out", "ckpt_path"))
+    _write_yaml(own / RUN_FILE, without(config, "out", "ckpt_path"))
+    try:
+        _train_and_test(arguments, own)
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C
+        if not stop.code:
+            raise
+        where = f"goes on from {last}" if last.is_file() else "begins again"
+        raise InterruptedRunError(f"{own}: interrupted; the same command with --out {folder} {where}") from stop
+    _mark_done(own)
+    return own
+
+
+def _train_and_test(arguments: list[str], own: Path) -> None:
     cli = EmoNetCLI(["fit", *arguments])
-    if cli.trainer.interrupted:
-        raise InterruptedRunError(f"{own}: interrupted; the same command with --out {folder} goes on from {last}")
     if cli.config_init["fit"].get("test_data") is not None and not cli.trainer.fast_dev_run:  # type: ignore[attr-defined]
         cli.model.use_bundle(HeadsBundle.load(own), str(own))
         data = cli.config_init["fit"]["test_data"]
         cli.trainer.test(cli.model, datamodule=data, verbose=False)
         means = cli.datamodule.train_labels().mean_target(cli.model.taxonomy)
         _write_results(own, _judge(cli, data, means))
-    _mark_done(own)
-    return own
 
 
 def test(argv: list[str]) -> None:
@@ -125,7 +139,7 @@ def _evaluate(subcommand: str, argv: list[str], write: Callable[[Path, Judgement
 
 
 def _judge(cli: EmoNetCLI, data: Any, train_mean: Any) -> Judgement:
-    _, scores = cli.model.test_scores()
+    _, scores = cli.model.take_scores()
     found, taxonomy = data.test_data(), cli.model.taxonomy
     if found.ratings is None:
         return judge_binary(scores, found.truth, taxonomy)
@@ -154,6 +168,11 @@ def run_folder(out: str | None, name: str) -> Path:
     # processes that Lightning starts for further devices run the same command and inherit the environment
     known = os.environ.setdefault("EMONET_RUN_ID", f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}")
     return Path("runs") / name / known
+
+
+def stage_folder(folder: Path, stage: Stage) -> Path:
+    """Return where a stage of a run lies."""
+    return folder / stage.name if stage.name else folder
 
 
 def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
