@@ -14,6 +14,7 @@ from rich.console import Console
 
 from emonet_lightning.data.images import SUFFIXES
 from emonet_lightning.data.packed import FORMAT, MANIFEST, PackedSet
+from emonet_lightning.data.plan import locate
 from emonet_lightning.data.progress import progress_bar
 from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, UsageError, nearest
@@ -44,7 +45,7 @@ def predict_command(
     """Score images with trained heads and write one row per image.
 
     Args:
-        input: an image, a folder of images (read with its subfolders), or a packed set.
+        input: an image, a folder of images (read with its subfolders), a packed set, or `embedded:hq`.
         out: table to write, `.csv`, `.parquet` or `.jsonl`: column `file` (path below the input folder, or sample
             key), then one column per emotion.
         run: run folder that holds the heads.
@@ -72,7 +73,7 @@ def predict_command(
         raise UsageError(f"{out}: unknown table format; {nearest(target.suffix, FORMATS)}")
     if batch_size < 1:
         raise UsageError(f"batch_size: {batch_size} is below 1")
-    images = find_images(Path(input), split)
+    images = find_images(locate(input, None), split)
     _check_writable(target)
     recognizer = EmotionRecognizer.load(str(run or heads), device, encoder, weights)
     if values != "scores":

@@ -1,6 +1,10 @@
 """Shared fixtures: where real data lies, and no network for any test."""
 
 import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -10,6 +14,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +78,42 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMONET_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         yield
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory) -> Path:
+    """The wheel, built from this tree and unpacked in a folder of its own."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"  # a copy: building leaves folders behind
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv", "venv", "runs", "build", "*.egg-info"))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    wheel = [*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source)]
+    subprocess.run(wheel, check=True, timeout=300)
+    (built,) = folder.glob("*.whl")
+    target = folder / "site"
+    install = [*pip, "install", "-q", "--no-deps", "--no-compile", "--target", str(target), str(built)]
+    subprocess.run(install, check=True, timeout=300)
+    return target
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory, installed) -> Path:
+    """Run folder of `fit` without arguments: the installed wheel, an empty folder, an empty cache. Runs once."""
+    folder = tmp_path_factory.mktemp("empty")
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    environment = {**os.environ, "PYTHONPATH": str(installed), "EMONET_CACHE": str(cache)}
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "emonet_lightning", "fit"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    (run,) = (folder / "runs" / "quickstart").iterdir()
+    (folder / "output.txt").write_text(done.stdout)
+    (folder / "seconds.txt").write_text(f"{time.perf_counter() - start:.1f}")
+    return run
