@@ -40,7 +40,7 @@ def curves(stages: Sequence[StageRecord], taxonomy: Taxonomy) -> bytes:
 
 def _loss_curve(axes: Axes, stage: StageRecord) -> None:
     steps, values = stage.series(LOSS)
-    _frame(axes, f"{stage.name}: training loss", "optimiser step", "loss, sum over emotions")
+    _frame(axes, f"{stage.name}: training loss", "optimiser step", "loss, mean over emotions")
     if not len(values):
         return _nothing(axes, "no training loss logged")
     axes.plot(steps, values, color=BLUE, linewidth=1.4, marker="o" if len(values) < 40 else "", markersize=3)
