@@ -76,7 +76,7 @@ def _sections(record: RunRecord, emotions: EmotionFigures | None, pictures: set[
         )
     )
     yield "## Training"
-    header = ("stage", "steps", "epochs", "first loss", "last loss", "best validation score", "at epoch")
+    header = ("stage", "steps", "epochs", "first loss", "last loss", "best validation score", "at epoch", "on test")
     yield _table(header, [_stage_row(stage) for stage in record.stages])
     if "curves.png" in pictures:
         yield "![Training loss and validation score over steps](figures/curves.png)"
@@ -105,7 +105,9 @@ def _stage_row(stage: StageRecord) -> tuple[str, ...]:
     best = stage.best(SCORE)
     first, last = (_number(losses[0]), _number(losses[-1])) if len(losses) else ("-", "-")
     score, epoch = (_number(best.value), "-" if best.epoch is None else str(best.epoch)) if best else ("-", "-")
-    return stage.name, str(stage.num_steps), str(stage.num_epochs), first, last, score, epoch
+    tested = stage.test_figure()
+    on_test = f"{_number(tested[1])} ({tested[0].removeprefix('test/')})" if tested else "-"
+    return stage.name, str(stage.num_steps), str(stage.num_epochs), first, last, score, epoch, on_test
 
 
 def _systems(comparison: Mapping[str, Any]) -> Iterable[str]:
@@ -219,6 +221,9 @@ def final_table(
         if best is not None:
             where = f"step {best.step}" if best.epoch is None else f"epoch {best.epoch}"
             table.add_row(f"{stage.name}: best validation score", _number(best.value), where)
+        tested = stage.test_figure()
+        if tested is not None and len(record.stages) > 1:
+            table.add_row(f"{stage.name}: {tested[0]}", _number(tested[1]), "")
     table.add_section()
     for key, value, count in record.summary_results():
         table.add_row(key, _number(value), "" if count is None else f"mean over {count}")

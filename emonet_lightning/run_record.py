@@ -62,6 +62,13 @@ class StageRecord:
 
     name: str
     lines: list[dict[str, Any]]
+    results: dict[str, Any] = field(default_factory=dict)
+    """What its heads got on test, where they were tested."""
+
+    def test_figure(self) -> tuple[str, float] | None:
+        """Return key and value of the main test metric, None if there was no test."""
+        keys = (f"test/{metric}" for metric, *_ in _TEST_METRICS)
+        return next(((key, float(self.results[key])) for key in keys if _is_number(self.results.get(key))), None)
 
     def series(self, key: str) -> tuple[Array, Array]:
         """Return steps and finite values logged under `key` (two empty arrays if none)."""
@@ -138,7 +145,7 @@ class RunRecord:
             name=run_dir.resolve().name,
             taxonomy=taxonomy,
             stages=[
-                StageRecord(name, _read_lines(folder / METRICS_FILE))
+                StageRecord(name, _read_lines(folder / METRICS_FILE), _read_if_there(folder / RESULTS_FILE))
                 for name, folder in zip(stages or [run_dir.resolve().name], folders, strict=True)
             ],
             results={key: float(value) for key, value in results.items() if _is_number(value)},

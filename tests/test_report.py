@@ -214,3 +214,14 @@ def test_results_that_are_not_json_are_an_error_naming_the_file(tmp_path, emonet
     (tmp_path / "results.json").write_text("{broken")
     with pytest.raises(DataError, match=r"results\.json"):
         write_report(tmp_path, ["fit"], emonet)
+
+
+def test_each_stage_shows_what_its_own_heads_got_on_test(tmp_path):
+    taxonomy = Taxonomy.load("emonet40")
+    for stage, value in (("first", 0.125), ("second", 0.375)):
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "metrics.jsonl").write_text('{"step": 1, "epoch": 0, "val/score": 0.5}\n')
+        (tmp_path / stage / "results.json").write_text(json.dumps({"test/spearman": value}))
+    report = write_report(tmp_path, ["first", "second"], taxonomy).read_text()
+    assert "0.125 (spearman)" in report
+    assert "0.375 (spearman)" in report

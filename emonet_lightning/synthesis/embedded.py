@@ -14,6 +14,7 @@ from emonet_lightning.synthesis.renderer import encode_jpeg, render_face
 from emonet_lightning.taxonomy import Taxonomy
 
 EMBEDDED_SETS = ("big", "binary", "hq", "neutral")
+_SPLITS = {"big": {"train": 0.9, "val": 0.1}, "binary": {"train": 0.7, "val": 0.3}}
 _NEUTRAL_SEED = 1  # other persons than in the three sets, which have seed 0
 
 
@@ -47,7 +48,8 @@ class NeutralFaces:
 def pack_embedded(name: str, folder: Path) -> Path:
     """Return the packed set `big`, `binary`, `hq` or `neutral`; renders and packs it where it is not there yet.
 
-    Training sets are split 90 % / 10 % with persons kept whole; `hq` and `neutral` are sealed, never trained on.
+    `big` keeps 10 % of its persons for validation and `binary` 30 %, where an emotion is asked of few faces; `hq` and
+    `neutral` are sealed, never trained on.
     """
     source = NeutralFaces() if name == "neutral" else RenderedFaces(name)  # type: ignore[arg-type]
     # the name holds the renderer's digest: another version of the project makes its own set
@@ -60,7 +62,7 @@ def pack_embedded(name: str, folder: Path) -> Path:
         source,
         out,
         Taxonomy.load("emonet40"),
-        splits=None if sealed else {"train": 0.9, "val": 0.1},
+        splits=_SPLITS.get(name),
         shard_size=500,
         num_processes=max(1, min(cores, 8)),
         sealed=sealed,
