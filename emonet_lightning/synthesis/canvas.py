@@ -61,7 +61,7 @@ class Canvas:
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
-    return np.round((points * SUPERSAMPLING - 0.5) * (1 << _SHIFT)).astype(np.int32)
+    return np.rint((points * SUPERSAMPLING - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
 
 def tint(colour: tuple[float, ...], factor: float, red: float = 0.0) -> tuple[float, ...]:

@@ -17,6 +17,8 @@ YAW, PITCH, ROLL = np.deg2rad(35.0), np.deg2rad(25.0), np.deg2rad(25.0)
 T = np.linspace(-1.0, 1.0, 13)
 BELL = 1.0 - T**2
 SIDES = (("left", -1.0), ("right", 1.0))
+_WITH_DEPTH = {"head", "axis", "chin", "left_wing", "right_wing"}
+"""Curves that are built with their own depth."""
 LANDMARKS = (
     *(f"{side}_{part}" for side, _ in SIDES for part in ("brow_in", "brow_mid", "brow_out")),
     *(f"{side}_{part}" for side, _ in SIDES for part in ("eye_in", "eye_out", "lid_up", "lid_low", "pupil", "wing")),
@@ -57,7 +59,7 @@ def smooth(points: np.ndarray, closed: bool = False) -> np.ndarray:
 
 def _depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Depth of the face's front surface towards the viewer."""
-    return 0.62 * np.sqrt(np.clip(1.0 - (x / 0.95) ** 2 - (y / 1.45) ** 2, 0.02, None))
+    return 0.62 * np.sqrt(np.maximum(1.0 - (x / 0.95) ** 2 - (y / 1.45) ** 2, 0.02))
 
 
 def face_curves(person: Identity, actions: np.ndarray) -> Curves:
@@ -70,11 +72,19 @@ def face_curves(person: Identity, actions: np.ndarray) -> Curves:
         _eye(person, a, curves, side, sign)
     _nose(person, a, curves)
     _mouth(person, a, curves)
+    on_surface = [name for name in curves if name not in _WITH_DEPTH]  # one call for all: calls cost more than points
+    points = np.concatenate([curves[name] for name in on_surface])
+    points[:, 2] += _depth(points[:, 0], points[:, 1])
+    ends = np.cumsum([len(curves[name]) for name in on_surface])[:-1]
+    curves.update(zip(on_surface, np.split(points, ends), strict=True))
     return curves
 
 
 def _put(curves: Curves, name: str, x: np.ndarray, y: np.ndarray, lift: float | np.ndarray = 0.0) -> None:
-    curves[name] = np.stack([x, y, _depth(x, y) + lift], axis=1)
+    """Add a curve that lies on the face's surface, `lift` above it; `face_curves` adds the surface's depth."""
+    points = np.empty((len(x), 3))
+    points[:, 0], points[:, 1], points[:, 2] = x, y, lift
+    curves[name] = points
 
 
 def _outline(p: Identity, a: dict[str, float], curves: Curves) -> None:

@@ -102,6 +102,8 @@ def render_faces(count: int, spec: PreprocessSpec, seed: int, num_processes: int
     for first, (some_pixels, some_targets) in _render_chunks(count, spec, seed, num_processes, start):
         pixels[first : first + len(some_pixels)] = some_pixels
         targets[first : first + len(some_pixels)] = some_targets
+        if (first // _CHUNK + 1) % 10 == 0:
+            print(f"rendered {first + len(some_pixels)} of {count} faces", flush=True)
     return Faces(pixels, targets)
 
 
@@ -109,6 +111,10 @@ def _render_chunks(
     count: int, spec: PreprocessSpec, seed: int, num_processes: int, start: int
 ) -> Iterator[tuple[int, Faces]]:
     firsts = range(0, count, _CHUNK)
+    if num_processes == 1:
+        for first in firsts:
+            yield first, _render_chunk(seed, start + first, min(_CHUNK, count - first), spec)
+        return
     with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
         futures = [
             pool.submit(_render_chunk, seed, start + first, min(_CHUNK, count - first), spec) for first in firsts

@@ -1,6 +1,6 @@
 """How much of the emotions can be read linearly from features of rendered faces.
 
-    python -m emonet_lightning.synthesis.readout
+    python -m emonet_lightning.synthesis.readout [--encoder FILE] [--card FILE]
 
 A ridge regression is fitted on faces of the BIG-like set. Two figures: macro AUC, over 40 emotions, of telling the
 faces that were prompted with an emotion from all others (held-out persons of the same set); and macro Spearman with the
@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -22,6 +23,7 @@ from scipy.stats import rankdata
 
 from emonet_lightning.encoder_sources import build_module, resolve
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder
+from emonet_lightning.io import read_json, write_json
 from emonet_lightning.synthesis.actions import SIDEWAYS
 from emonet_lightning.synthesis.expressions import load_expressions
 from emonet_lightning.synthesis.faces import RenderedFaces, SetName
@@ -44,10 +46,13 @@ class RatedFaces(NamedTuple):
     """[N, K] mean rating; 0 where a rater did not touch the emotion."""
 
 
-def measure_readout(num_big: int = 4000, num_hq: int = 500, num_processes: int = 2) -> dict[str, dict[str, float]]:
-    """Measure the embedded encoder beside a ceiling and floors.
+def measure_readout(
+    encoder: str = "embedded", num_big: int = 4000, num_hq: int = 500, num_processes: int = 2
+) -> dict[str, dict[str, float]]:
+    """Measure an encoder beside a ceiling and floors.
 
     Args:
+        encoder: name of the encoder, or its file.
         num_big: faces of the BIG-like set; the last quarter (other persons) is held out.
         num_hq: faces of the HQ-like set.
         num_processes: worker processes that render.
@@ -55,14 +60,15 @@ def measure_readout(num_big: int = 4000, num_hq: int = 500, num_processes: int =
     Returns:
         Kind of features -> `auc` and `spearman`.
     """
-    encoder = FrozenEncoder.load(EncoderSpec())
+    spec = EncoderSpec(encoder)
+    trained = FrozenEncoder.load(spec)
     torch.manual_seed(0)
-    untrained = FrozenEncoder(build_module(resolve(EncoderSpec())), encoder.preprocess, encoder.identity, encoder.dim)
-    big = render_set("big", num_big, encoder.preprocess, num_processes)
-    hq = render_set("hq", num_hq, encoder.preprocess, num_processes)
+    untrained = FrozenEncoder(build_module(resolve(spec)), trained.preprocess, trained.identity, trained.dim)
+    big = render_set("big", num_big, trained.preprocess, num_processes)
+    hq = render_set("hq", num_hq, trained.preprocess, num_processes)
     kinds: dict[str, Callable[[RatedFaces], np.ndarray]] = {
         "true actions": lambda faces: faces.actions,
-        "embedded encoder": lambda faces: _encode(encoder, faces),
+        "encoder": lambda faces: _encode(trained, faces),
         "same architecture, random weights": lambda faces: _encode(untrained, faces),
         "pixels 32x32": _small_pixels,
         "HOG": _hog,
@@ -189,12 +195,15 @@ def _random_convolution(faces: RatedFaces) -> np.ndarray:
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Print the figures as JSON."""
+    """Print the figures as JSON, and add them to an encoder's card."""
     parser = argparse.ArgumentParser(description="ridge read-out of rendered faces")
-    parser.add_argument("--num-big", type=int, default=4000)
-    parser.add_argument("--num-hq", type=int, default=500)
-    parser.add_argument("--num-processes", type=int, default=2)
-    figures = measure_readout(**vars(parser.parse_args(arguments)))
+    parser.add_argument("--encoder", default="embedded", help="encoder name or file")
+    parser.add_argument("--card", type=Path, help="JSON card that gets the figures")
+    options = parser.parse_args(arguments)
+    figures = measure_readout(options.encoder)
+    if options.card is not None:
+        command = "python -m emonet_lightning.synthesis.readout"
+        write_json(options.card, read_json(options.card) | {"readout": {"command": command, "figures": figures}})
     print(json.dumps(figures, indent=1))
     return figures
 

@@ -80,9 +80,9 @@ def _background(scene: Scene, size: int) -> np.ndarray:
     """A ramp between two colours with a few out-of-focus shapes, uint8 [size, size, 3]."""
     grid = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     ramp = np.cos(scene.background_angle) * grid[None, :] + np.sin(scene.background_angle) * grid[:, None]
-    ramp = (ramp / np.float32(1.42) + np.float32(0.5))[..., None]
+    ramp = ramp / np.float32(1.42) + np.float32(0.5)
     first, second = (np.array(colour, dtype=np.float32) for colour in scene.background)
-    picture = (first + (second - first) * ramp).astype(np.uint8)
+    picture = cv2.merge([(low + (high - low) * ramp).astype(np.uint8) for low, high in zip(first, second, strict=True)])
     rng = np.random.default_rng(scene.noise_seed + 1)
     for _ in range(scene.clutter):
         centre, axes = rng.integers(0, size, 2), rng.integers(size // 12, size // 3, 2)
