@@ -73,7 +73,8 @@ def pretrain_encoder_command(
     encoder, figures = train_encoder(faces, steps, batch_size, learning_rate, seed)
     command = (
         f"python -m emonet_lightning.synthesis.pretrain_encoder --out {out.name} --num_faces {num_faces} "
-        f"--steps {steps} --batch_size {batch_size} --learning_rate {learning_rate} --seed {seed} --num_threads {num_threads}"
+        f"--steps {steps} --batch_size {batch_size} --learning_rate {learning_rate} --seed {seed} "
+        f"--num_threads {num_threads}"
     )
     card = {
         "description": "Measures rendered faces: facial actions, landmarks, movements and light; never saw an emotion",
