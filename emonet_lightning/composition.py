@@ -37,10 +37,9 @@ class Options:
                 options.rest.append(word)
                 continue
             if not given:
-                try:
-                    value = next(words)
-                except StopIteration:
-                    raise UsageError(f"{key}: a path is missing after it") from None
+                value = next(words, "")
+            if not value or value.startswith("--"):
+                raise UsageError(f"{key}: a path is missing after it")
             if key in ("--config", "-c"):
                 options.configs.append(value)
             elif key == "--out":
@@ -75,9 +74,8 @@ def compose(options: Options) -> list[Stage]:
         MissingInputError: a configuration file does not exist.
         DataError: it is not YAML, or `stages` is not a list of {name, overrides}.
     """
-    if not options.configs and not any(
-        word.split("=")[0] in ("--data", "--print_config", "--help", "-h") for word in options.rest
-    ):
+    named = ("--data", "--data.class_path", "--print_config", "--help", "-h")
+    if not options.configs and not any(word.split("=")[0] in named for word in options.rest):
         texts = [EMBEDDED_CONFIG.read_text()]
         sources = ["embedded default"]
     else:

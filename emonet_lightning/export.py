@@ -115,10 +115,7 @@ def export_bundle(
     Returns:
         One line per kind of file: what was written and, for ONNX, the largest difference found.
     """
-    if released:
-        _check_released(bundle)
-    if onnx or encoder is not None:
-        _need_onnx()
+    check_forms(bundle.output_map, bundle.l2_normalise, onnx=onnx or encoder is not None, released=released)
     make_folder(out)
     lines = []
     if onnx:
@@ -132,17 +129,25 @@ def export_bundle(
     return [f"{out}: heads.safetensors, manifest.json ({len(bundle.taxonomy)} heads)", *lines]
 
 
-def _check_released(bundle: HeadsBundle) -> None:
-    if bundle.output_map != "identity":
+def check_forms(output_map: str, l2_normalise: bool, *, onnx: bool, released: bool) -> None:
+    """Refuse forms that heads of this kind, or this machine, cannot give.
+
+    Raises:
+        DataError: released .pth files cannot say what these heads need.
+        EnvironmentProblem: the packages for ONNX are not installed.
+    """
+    if released and output_map != "identity":
         raise DataError(
-            f"released .pth files hold plain outputs, these heads' scores are a '{bundle.output_map}' of them; "
+            f"released .pth files hold plain outputs, these heads' scores are a '{output_map}' of them; "
             "train with loss mse, mae or huber, or export safetensors or ONNX"
         )
-    if not bundle.l2_normalise:
+    if released and not l2_normalise:
         raise DataError(
             "released .pth files are read with L2-normalised features, these heads were trained without; "
             "train with l2_normalise: true, or export safetensors or ONNX"
         )
+    if onnx:
+        _need_onnx()
 
 
 def _need_onnx() -> None:

@@ -8,6 +8,8 @@ import inspect
 import logging
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +25,7 @@ import emonet_lightning.data.datamodules  # noqa: F401  (registers the data modu
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.callbacks import BestHeads, RunLogger, Throughput
 from emonet_lightning.data.face_data import FaceDataModule
-from emonet_lightning.errors import UsageError, nearest
+from emonet_lightning.errors import EmoNetError, UsageError, nearest
 from emonet_lightning.module import EmpathicInsightFace
 
 # a configuration file names classes to build; without this it could name any function to call
@@ -42,7 +44,8 @@ for noise in (
     ".*checkpoint directory .* exists and is not empty.*",  # a run that goes on
 ):
     warnings.filterwarnings("ignore", message=noise)
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips and device lists; `doctor` tells of devices
+for noisy in ("lightning.pytorch", "lightning.fabric"):  # tips and device lists; `doctor` tells of devices
+    logging.getLogger(noisy).setLevel(logging.WARNING)
 
 ExportKind = Literal["onnx", "onnx_images", "released"]
 LINKED = ("taxonomy", "extra_dimensions", "encoder")
@@ -68,7 +71,8 @@ class EmoNetCLI(LightningCLI):
         self.dry = dry
         self.bundle = bundle
         self._asked = args[0]
-        common = {"parser_mode": "omegaconf+", "exit_on_error": False, "prog": "python -m emonet_lightning"}
+        common: dict[str, Any] = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
+        common["prog"] = "python -m emonet_lightning"
         super().__init__(
             EmpathicInsightFace,
             FaceDataModule,
@@ -121,15 +125,36 @@ class EmoNetCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration alone: LightningCLI lets a checkpoint's hyper-parameters silently win over it."""
 
+    def build_data(self) -> tuple[FaceDataModule, FaceDataModule | None]:
+        """Build the data modules to train and to test on alone, without model and Trainer."""
+        parser = jsonargparse.ArgumentParser(exit_on_error=False)
+        found = jsonargparse.Namespace()
+        for name in ("data", "test_data"):
+            parser.add_subclass_arguments(FaceDataModule, name, required=False)
+            found[name] = self.config[self.subcommand].get(name)
+        with _own_errors():
+            built = parser.instantiate(found)
+        return built.data, built.test_data
+
     def _explain(self, message: str, subcommand: str) -> str:
         message = " ".join(message.split())
+        unknown = re.search(r"Expected a dot import path string: (\w+)", message)
+        if unknown:
+            known_classes = [cls.__name__ for cls in _subclasses(FaceDataModule) if not cls.__name__.startswith("_")]
+            return f"no data module is called '{unknown.group(1)}'; {nearest(unknown.group(1), known_classes)}"
+        lacking = re.search(r"given class_path '([\w.]+)': the following arguments are required: (\w+)", message)
+        if lacking:
+            return f"{lacking.group(1).rsplit('.', 1)[-1]} needs the option '{lacking.group(2)}'"
         inside = re.search(r"Problem with given class_path '([\w.]+)': Option '([\w.]+)' is not accepted", message)
         if inside:
             path, key = inside.groups()
             return f"unknown option '{key}' of {path.rsplit('.', 1)[-1]}; {nearest(key, _init_keys(path))}"
-        outside = re.search(r"does not accept option '([\w.]+)'|unrecognized arguments?: --([\w.]+)", message)
+        outside = re.search(
+            r"(?:Group '([\w.]+)' )?does not accept option '([\w.]+)'|unrecognized arguments?: --([\w.]+)", message
+        )
         if outside:
-            key = outside.group(1) or outside.group(2)
+            group, key = outside.group(1), outside.group(2) or outside.group(3)
+            key = f"{group}.{key}" if group and not key.startswith(f"{group}.") else key
             known = [action.dest for action in self._subcommand_parsers[subcommand]._actions]
             return f"unknown option '{key}'; {nearest(key, known)}"
         return message if len(message) < 400 else message[:400] + " ..."
@@ -137,7 +162,8 @@ class EmoNetCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build model, data and Trainer, unless only parsing was asked for."""
         if not self.dry:
-            super().instantiate_classes()
+            with _own_errors():
+                super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer with the run folder's logger, checkpoint, best heads and progress bar."""
@@ -180,6 +206,17 @@ class EmoNetCLI(LightningCLI):
         config = yaml.safe_load(text)
         config.pop("config", None)
         return config
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Pass on the error of a class that was being built, which jsonargparse wraps in its own."""
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(error.__cause__ or error.__context__, EmoNetError):
+            raise (error.__cause__ or error.__context__) from None  # type: ignore[misc]
+        raise
 
 
 def _init_keys(class_path: str) -> set[str]:

@@ -7,7 +7,8 @@ the first one trains, so a typo in the last costs seconds.
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,8 @@ def _run_stage(stage: Stage, config: dict[str, Any], folder: Path, previous: Pat
     if stage.name:
         say(f"\n== stage {stage.name} ==")
     _write_yaml(own / RUN_FILE, without(config, "out", "ckpt_path"))
-    try:
+    with _interruptible(f"{own}: interrupted; the same command with --out {folder} goes on"):
         _train_and_test(arguments, own)
-    except SystemExit as stop:  # Lightning's answer to Ctrl-C
-        if not stop.code:
-            raise
-        where = f"goes on from {last}" if last.is_file() else "begins again"
-        raise InterruptedRunError(f"{own}: interrupted; the same command with --out {folder} {where}") from stop
     _mark_done(own)
     return own
 
@@ -128,7 +124,8 @@ def _evaluate(subcommand: str, argv: list[str], write: Callable[[Path, Judgement
         raise UsageError(f"{subcommand}: name a finished run with --run DIR, or a configuration with --config FILE")
     if out is not None:
         arguments += ["--out", out]
-    cli = EmoNetCLI([subcommand, *arguments], bundle=bundle)
+    with _interruptible(f"{subcommand}: interrupted; nothing was written"):
+        cli = EmoNetCLI([subcommand, *arguments], bundle=bundle)
     folder = Path(out) if out is not None else run_folder(None, options.name)
     if subcommand == "test":
         result = _judge(cli, cli.datamodule, None)
@@ -136,6 +133,17 @@ def _evaluate(subcommand: str, argv: list[str], write: Callable[[Path, Judgement
         result = Judgement({key: float(value) for key, value in cli.trainer.callback_metrics.items()}, None)
     write(folder, result)
     print_results(folder, cli)
+
+
+@contextmanager
+def _interruptible(message: str) -> Iterator[None]:
+    """Lightning answers Ctrl-C by leaving the process with code 1; say what can be done instead."""
+    try:
+        yield
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise InterruptedRunError(message) from stop
 
 
 def _judge(cli: EmoNetCLI, data: Any, train_mean: Any) -> Judgement:

@@ -106,10 +106,12 @@ class FaceDataModule(LightningDataModule):
         for part in self.parts:
             locate(part.path, self.cache_dir)
 
-    def setup(self, stage: str) -> None:
-        """Open the sets, choose rows, make labels, and fill or load the feature cache."""
-        if self.labels is not None:
-            return
+    def open(self, stage: str) -> None:
+        """Open the sets, choose rows and make labels for `fit`, `validate` or `test`; nothing is encoded yet.
+
+        Raises:
+            EmoNetError: a set is missing, damaged, not for this, or without rows.
+        """
         self.sets = [PackedSet.open(locate(part.path, self.cache_dir)) for part in self.parts]
         for packed in self.sets:
             self._check_set(packed, stage)
@@ -130,6 +132,13 @@ class FaceDataModule(LightningDataModule):
         self.labels = LabelTable.concatenate(
             [part.labels(packed, self.taxonomy) for part, packed in zip(self.parts, self.sets, strict=True)]
         )
+
+    def setup(self, stage: str) -> None:
+        """Open the sets, and fill or load the feature cache."""
+        if self.labels is not None:
+            return
+        self.open(stage)
+        assert self.labels is not None
         if self.mode == "cached":
             self.features = self._features(stage)
         if stage == "fit":

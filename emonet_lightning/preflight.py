@@ -1,0 +1,77 @@
+"""What is found out before the first step of a run: names, files and sets of all its stages, and whether they chain.
+
+A missing folder in the last stage should cost seconds, not the days of the stages before it.
+"""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from emonet_lightning.bundle import HeadsBundle
+from emonet_lightning.data.plan import EMBEDDED
+from emonet_lightning.data.sampling import check_batch_size
+from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint, feature_dim
+from emonet_lightning.errors import MissingInputError, UsageError
+from emonet_lightning.heads import resolve_widths
+from emonet_lightning.losses import OUTPUT_MAP
+from emonet_lightning.run_cli import EmoNetCLI
+from emonet_lightning.taxonomy import Taxonomy
+
+
+def check_run(stages: Sequence[EmoNetCLI]) -> None:
+    """Refuse a run that some stage of cannot work; nothing is written or trained.
+
+    Args:
+        stages: parsed, in order.
+
+    Raises:
+        EmoNetError: the first stage that would fail, and why.
+    """
+    from emonet_lightning.export import check_forms
+    from emonet_lightning.predict import find_images
+
+    for stage in stages:
+        _check_stage(stage, stage.run_config)
+    last = stages[-1].run_config
+    output_map, forms = OUTPUT_MAP[last["model"]["loss"]], last["export"]
+    onnx = "onnx" in forms or "onnx_images" in forms
+    check_forms(output_map, last["model"]["l2_normalise"], onnx=onnx, released="released" in forms)
+    if last["neutral"] and not last["neutral"].startswith(EMBEDDED):
+        find_images(Path(last["neutral"]).expanduser(), split=None)
+    for before, after in itertools.pairwise(stages):
+        _check_chain(before.run_config["model"], after.run_config["model"])
+
+
+def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> None:
+    model = config["model"]
+    taxonomy = Taxonomy.load(model["taxonomy"], model["extra_dimensions"])
+    resolve_widths(model["widths"])
+    spec = EncoderSpec(**model["encoder"])
+    feature_dim(spec)
+    fingerprint = encoder_fingerprint(spec)  # looks the weights up
+    if model["init_heads_from"]:
+        folder = model["init_heads_from"]
+        HeadsBundle.load(folder, taxonomy).check_encoder(fingerprint, folder)
+    if config["ckpt_path"] and not Path(config["ckpt_path"]).is_file():
+        raise MissingInputError(f"{config['ckpt_path']}: no such checkpoint")
+    data, test_data = stage.build_data()
+    check_batch_size(data.batch_size, num_rows=1, world_size=1)  # the number of processes is known only later
+    for found, use in ((data, "fit"), (test_data, "test")):
+        # an embedded set is made at first use
+        if found is not None and not any(part.path.startswith(EMBEDDED) for part in found.parts):
+            found.open(use)
+
+
+def _check_chain(before: dict[str, Any], after: dict[str, Any]) -> None:
+    for key in ("taxonomy", "extra_dimensions", "encoder", "l2_normalise"):
+        if before[key] != after[key]:
+            raise UsageError(f"stages: model.{key} must be the same in all stages, since each starts from heads")
+    if resolve_widths(before["widths"]) != resolve_widths(after["widths"]):
+        raise UsageError("stages: model.widths must be the same in all stages, since each starts from heads")
+    maps = OUTPUT_MAP[before["loss"]], OUTPUT_MAP[after["loss"]]
+    if maps[0] != maps[1] and not after["reinit_last_layer"]:
+        raise UsageError(
+            f"stages: model.loss '{before['loss']}' gives scores as a '{maps[0]}' of outputs, '{after['loss']}' as a "
+            f"'{maps[1]}'; set model.reinit_last_layer: true in the later stage, or keep the loss"
+        )
