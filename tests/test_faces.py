@@ -9,7 +9,7 @@ from PIL import Image
 
 from emonet_lightning.data.samples import check_sample
 from emonet_lightning.errors import UsageError
-from emonet_lightning.synthesis.expressions import load_expressions
+from emonet_lightning.synthesis.expressions import display_similarity, load_expressions
 from emonet_lightning.synthesis.faces import RenderedFaces
 from emonet_lightning.taxonomy import Taxonomy
 
@@ -95,14 +95,40 @@ def test_four_of_eight_raters_see_each_face_of_hq(samples: dict):
     assert 6 < np.mean(touched) < 10
 
 
-def test_ratings_follow_the_picture_not_the_prompt(samples: dict):
-    """Two faces with the same actions get ratings from the same distribution whatever was prompted."""
-    faces = RenderedFaces("hq")
-    params, prompted, rng = faces._face(0)
-    state = rng.bit_generator.state
-    given = faces._rate_hq(params.actions, prompted, rng)
-    rng.bit_generator.state = state
-    assert given == faces._rate_hq(params.actions, (prompted + 7) % 40, rng)
+def test_ratings_follow_the_picture_not_the_prompt():
+    """The expert's sliders and the machine's labels get the actions alone; this is what they make of them."""
+    table = load_expressions()
+    faces = RenderedFaces("hq", count=400)
+    asked, neighbour = [], []
+    similarity = display_similarity() - np.eye(len(table.slugs))
+    for index in range(400):
+        prompted = index_of_prompt(faces, index)
+        means = {slug: 0.0 for slug in table.slugs}
+        for answers in faces.ratings(index).values():
+            for slug, level in answers.items():
+                means[slug] += level / 4
+        asked.append(means[table.slugs[prompted]])
+        neighbour.append(means[table.slugs[int(similarity[prompted].argmax())]])
+    assert np.mean(asked) > 2.0, "the prompted emotion should mostly be seen"
+    assert np.mean(np.array(asked) < 0.5) > 0.03, "but not always: raters do not know the prompt"
+    assert np.mean(neighbour) > 0.7, "and its look-alike is seen as well"
+
+
+def index_of_prompt(faces: RenderedFaces, index: int) -> int:
+    return faces._face(index)[1]
+
+
+def test_yes_rates_are_those_of_the_released_annotations_overall_and_uneven():
+    faces, table = RenderedFaces("binary"), load_expressions()
+    agreed = np.zeros((len(faces), 2))
+    for index in range(len(faces)):
+        prompted = index_of_prompt(faces, index)
+        answers = [a[table.slugs[prompted]] for a in faces.ratings(index).values() if table.slugs[prompted] in a]
+        agreed[index] = prompted, answers == [1.0, 1.0, 1.0]
+    by_emotion = np.array([agreed[agreed[:, 0] == k, 1].mean() for k in range(40)])
+    assert 0.40 < agreed[:, 1].mean() < 0.52
+    assert by_emotion.min() < 0.2
+    assert by_emotion.max() > 0.75
 
 
 def test_unknown_set_and_tiny_faces_are_refused():

@@ -72,15 +72,19 @@ class RenderedFaces:
         """Render and rate face `index`; raises IndexError outside 0..len-1."""
         params, prompted, rng = self._face(index)
         slugs = load_expressions().slugs
-        ratings = getattr(self, f"_rate_{self.which}")(params.actions, prompted, rng)
         return RawSample(
             key=f"{self.which}-{index:05d}",
             image=encode_jpeg(render_face(params, self.size)),
-            ratings=ratings,
+            ratings=self._rate(params.actions, prompted, rng),
             prompted=slugs[prompted],
             group=f"{self.which}-person-{self._person_number(index):05d}",
             meta={"generator": "rendered", "seed": self.seed, "index": index},
         )
+
+    def ratings(self, index: int) -> dict[str, dict[str, float]]:
+        """Return the ratings of face `index` without rendering it."""
+        params, prompted, rng = self._face(index)
+        return self._rate(params.actions, prompted, rng)
 
     def params(self, index: int) -> FaceParams:
         """Return what face `index` is rendered from."""
@@ -110,8 +114,10 @@ class RenderedFaces:
         actions = perform(draw_intensities(prompted, rng, low), person, rng)
         return FaceParams(person, actions, sample_scene(rng)), prompted, rng
 
-    def _rate_big(self, actions: np.ndarray, prompted: int, rng: np.random.Generator) -> dict[str, dict[str, float]]:
-        return {"machine": _named(observers.label_by_machine(actions, rng))}
+    def _rate(self, actions: np.ndarray, prompted: int, rng: np.random.Generator) -> dict[str, dict[str, float]]:
+        if self.which == "big":
+            return {"machine": _named(observers.label_by_machine(actions, rng))}
+        return self._rate_binary(actions, prompted, rng) if self.which == "binary" else self._rate_hq(actions, rng)
 
     def _rate_binary(self, actions: np.ndarray, prompted: int, rng: np.random.Generator) -> dict[str, dict[str, float]]:
         table = load_expressions()
@@ -119,7 +125,7 @@ class RenderedFaces:
         contrast = int(table.contrast[prompted])
         ratings: dict[str, dict[str, float]] = {}
         for number in rng.permutation(_TARGET_RATERS)[:_MAX_VOTES]:
-            yes = observers.says_yes(experts[number], prompted, actions, rng, asked=0.12)
+            yes = observers.says_yes(experts[number], prompted, actions, rng, asked=0.10)
             ratings.setdefault(experts[number].name, {})[table.slugs[prompted]] = float(yes)
             if not yes:
                 break
@@ -128,7 +134,7 @@ class RenderedFaces:
         ratings.setdefault(experts[number].name, {})[table.slugs[contrast]] = float(yes)
         return ratings
 
-    def _rate_hq(self, actions: np.ndarray, prompted: int, rng: np.random.Generator) -> dict[str, dict[str, float]]:
+    def _rate_hq(self, actions: np.ndarray, rng: np.random.Generator) -> dict[str, dict[str, float]]:
         experts = observers.raters(self.seed, 8)
         chosen = sorted(rng.choice(len(experts), size=4, replace=False))
         return {experts[number].name: _named(observers.rate(experts[number], actions, rng)) for number in chosen}
