@@ -48,6 +48,7 @@ for noisy in ("lightning.pytorch", "lightning.fabric"):  # tips and device lists
     logging.getLogger(noisy).setLevel(logging.WARNING)
 
 ExportKind = Literal["onnx", "onnx_images", "released"]
+_PARSERS: dict[str, tuple[Any, ...]] = {}
 LINKED = ("taxonomy", "extra_dimensions", "encoder")
 TRAINER_DEFAULTS: dict[str, Any] = {
     "logger": False,
@@ -85,6 +86,13 @@ class EmoNetCLI(LightningCLI):
             parser_kwargs={**common, **{name: dict(common) for name in self.subcommands()}},
             args=args,
         )
+
+    def setup_parser(self, *args: Any) -> None:
+        """Build the parser once in a process: it takes half a second, and a run parses once or twice a stage."""
+        if self._asked not in _PARSERS:
+            super().setup_parser(*args)
+            _PARSERS[self._asked] = (self.parser, self._subcommand_parsers, self._subcommand_method_arguments)
+        self.parser, self._subcommand_parsers, self._subcommand_method_arguments = _PARSERS[self._asked]
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Return the one that was asked for: building the parser of each takes half a second."""
