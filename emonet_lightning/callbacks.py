@@ -184,7 +184,7 @@ class BestHeads(Callback):
                 state,
                 best=dict(zip(slugs, self.chosen, strict=True)),
                 constant_heads=[slugs[head] for head in constant],
-                val_metric=None if module.last_val is None else module.last_val.metric,
+                val_metric=data.score_metric if self.constant and data is not None else None,
                 data=data.fingerprint() if data is not None else None,
                 epochs=trainer.current_epoch,
                 steps=trainer.global_step,

@@ -207,7 +207,8 @@ class EmpathicInsightFace(LightningModule):
     def training_step(self, batch: EmotionBatch, batch_idx: int) -> torch.Tensor:
         """Sum over heads of each head's mean loss over its labelled rows of the global batch."""
         raw = self(batch.inputs)
-        loss = self._elementwise(raw, batch.target)
+        scale = (self.low, self.high, self.heads.ordered_thresholds())
+        loss = elementwise_loss(self.loss, raw, batch.target, *scale, self.hparams["huber_delta"])
         if self.hparams["imbalance"] == "balanced":
             above = batch.target > self.low.clamp(min=0.0)
             loss = loss * torch.where(above, self.positive_weight[1], self.positive_weight[0])
@@ -216,10 +217,6 @@ class EmpathicInsightFace(LightningModule):
         self.train_loss += torch.stack([per_head.detach(), self._active.to(per_head)])
         # gradients are averaged over processes, whose parts add up to the global mean: hence the factor
         return per_head.sum() * self.trainer.world_size
-
-    def _elementwise(self, raw: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        biases = self.heads.ordered_thresholds()
-        return elementwise_loss(self.loss, raw, target, self.low, self.high, biases, self.hparams["huber_delta"])
 
     def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         """Clip each head by its own norm; a head without labels, or with a non-finite gradient, is not stepped."""
@@ -240,9 +237,11 @@ class EmpathicInsightFace(LightningModule):
         # every process counts the same steps: its own count is the number of steps
         mean = total[0] / self.train_loss[1]  # without steps 0 / 0
         mean = torch.where(mean.isfinite(), mean, torch.nan)
-        self.log("train/loss", mean.nanmean(), sync_dist=False, rank_zero_only=False)
-        self.log_dict(named("train/loss", mean.tolist(), self.taxonomy.slugs))
-        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        values = {"train/loss": mean.nanmean().item(), **named("train/loss", mean.tolist(), self.taxonomy.slugs)}
+        values["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log_dict(values, logger=False)
+        for logger in self.loggers:  # now, not after the checkpoint: a run stopped between them would lose the line
+            logger.log_metrics({**values, "epoch": self.current_epoch}, step=self.global_step - 1)
         self.train_loss.zero_()
 
     def configure_optimizers(self) -> Any:

@@ -72,6 +72,61 @@ def encoder_options(small_encoder) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="session")
+def spec(small_encoder):
+    """The tiny encoder."""
+    from emonet_lightning.encoders import EncoderSpec
+
+    return EncoderSpec("timm/test_efficientnet", weights=str(small_encoder), size=64)
+
+
+@pytest.fixture
+def model(spec):
+    """Builds a small module after a fixed seed."""
+    from lightning.pytorch import seed_everything
+
+    from emonet_lightning.module import EmpathicInsightFace
+
+    def build(**options):
+        seed_everything(0, verbose=False)
+        return EmpathicInsightFace(**{"encoder": spec, "widths": [8], "dropout": 0.0, "lr": 1e-2, **options})
+
+    return build
+
+
+@pytest.fixture
+def big(small_sets, spec):
+    """Builds the data module of generated labels: 120 rows to train on, 40 to validate."""
+    from emonet_lightning.data.datamodules import SyntheticFaces
+
+    def build(**options):
+        return SyntheticFaces(str(small_sets["big"]), **{"encoder": spec, "batch_size": 40, **options})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, small_sets, spec):
+    """A run of two epochs: its folder holds the bundle of best heads and `last.ckpt`; its module is given as well."""
+    from lightning.pytorch import seed_everything
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from small_runs import fit
+
+    from emonet_lightning.callbacks import BestHeads
+    from emonet_lightning.data.datamodules import SyntheticFaces
+    from emonet_lightning.module import EmpathicInsightFace
+
+    folder = tmp_path_factory.mktemp("trained")
+    seed_everything(0, verbose=False)
+    module = EmpathicInsightFace(encoder=spec, widths=[8], lr=1e-2)
+    best = BestHeads()
+    best.folder = folder
+    checkpoint = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
+    data = SyntheticFaces(str(small_sets["big"]), encoder=spec, batch_size=40)
+    fit(module, data, 2, [best, checkpoint])
+    return folder, module
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """Features and embedded sets of the tests are shared among them and kept away from the user's."""

@@ -1,18 +1,11 @@
 """Bad input to `fit`, `validate` and `test`: one line that says what and the remedy, the right exit code, no ruins."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from emonet_lightning.cli import main
-from emonet_lightning.io import sha256_file
 
 QUICK = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=1", "--trainer.logger=false",
          "--trainer.enable_progress_bar=false", "--model.widths=[8]"]  # fmt: skip
@@ -265,56 +258,3 @@ def test_a_cache_folder_that_cannot_be_written_is_named(capsys, big, tmp_path):
     (tmp_path / "file").write_text("")
     assert main(["fit", *big, f"--data.cache_dir={tmp_path}/file/cache", f"--out={tmp_path}/run"]) == 74
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"error: {tmp_path}/file/cache")
-
-
-# -- finished and interrupted runs ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def interrupted(tmp_path_factory, small_sets, encoder_options):
-    """A run in a process of its own, stopped by Ctrl-C, and the command that began it."""
-    folder = tmp_path_factory.mktemp("interrupted")
-    words = [
-        "fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", "--data.batch_size=60",
-        *QUICK, *encoder_options, "--trainer.max_epochs=40", f"--out={folder / 'run'}",
-    ]  # fmt: skip
-    last = folder / "run" / "checkpoints" / "last.ckpt"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "emonet_lightning", *words], stderr=subprocess.PIPE, text=True, env=environment
-    )
-    deadline = time.monotonic() + 300
-    while not last.is_file() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
-    return folder / "run", words, process.returncode, errors
-
-
-def test_ctrl_c_says_how_to_go_on_and_exits_75(interrupted):
-    run, _, code, errors = interrupted
-    assert code == 75, errors
-    line = errors.strip().splitlines()[-1]
-    assert line == f"error: {run}: interrupted; the same command with --out {run} goes on"
-    assert "Traceback" not in errors
-    assert not (run / "DONE").exists()
-    assert not (run / "manifest.json").exists()
-
-
-def test_the_same_command_ends_an_interrupted_run_and_then_does_nothing(interrupted, capsys):
-    run, words, _, _ = interrupted
-    epoch = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
-    assert epoch < 39
-    assert main(words) == 0
-    assert f"{run}: unfinished; going on from {run}/checkpoints/last.ckpt" in capsys.readouterr().err
-    assert (run / "DONE").is_file()
-    lines = [yaml.safe_load(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    epochs = [line["epoch"] for line in lines if "train/loss" in line]
-    assert sorted(set(epochs)) == list(range(40))
-    assert len(epochs) <= 41, "at most the epoch that was cut short is there twice"
-
-    before = {path: (path.stat().st_mtime_ns, sha256_file(path)) for path in Path(run).rglob("*") if path.is_file()}
-    assert main(words) == 0
-    assert f"{run}: this run is finished; nothing to do" in capsys.readouterr().err
-    after = {path: (path.stat().st_mtime_ns, sha256_file(path)) for path in Path(run).rglob("*") if path.is_file()}
-    assert after == before
