@@ -167,6 +167,14 @@ class EmoNetCLI(LightningCLI):
             return f"unknown option '{key}'; {nearest(key, known)}"
         return message if len(message) < 400 else message[:400] + " ..."
 
+    def before_instantiate_classes(self) -> None:
+        """Let loggers write into the run's folder where they would write into the working folder."""
+        config = self.config[self.subcommand]
+        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
+        for logger in loggers:
+            if config.out and isinstance(logger, jsonargparse.Namespace) and logger.init_args.get("save_dir") == ".":
+                logger.init_args.save_dir = config.out
+
     def instantiate_classes(self) -> None:
         """Build model, data and Trainer, unless only parsing was asked for."""
         if not self.dry:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from emonet_lightning.bundle import HeadsBundle
+from emonet_lightning.callbacks import RunLogger
 from emonet_lightning.composition import Options, Stage, compose
 from emonet_lightning.data.plan import locate
 from emonet_lightning.errors import InterruptedRunError, MissingInputError, UsageError
@@ -93,7 +95,15 @@ def _train_and_test(arguments: list[str], own: Path) -> None:
         data = cli.config_init["fit"]["test_data"]
         cli.trainer.test(cli.model, datamodule=data, verbose=False)
         means = cli.datamodule.train_labels().mean_target(cli.model.taxonomy)
-        _write_results(own, _judge(cli, data, means))
+        found = _judge(cli, data, means)
+        _write_results(own, found)
+        for logger in cli.trainer.loggers:
+            if not isinstance(logger, RunLogger):  # results.json holds them already
+                logger.log_metrics(found.metrics, cli.trainer.global_step)
+                logger.save()
+    for logger in cli.trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()  # else the next stage would go on in this one's W&B run
 
 
 def test(argv: list[str]) -> None:

@@ -1,0 +1,44 @@
+"""Experiment loggers by configuration, without an account or a network."""
+
+import csv
+
+import pytest
+
+from emonet_lightning.cli import main
+
+
+@pytest.fixture
+def words(small_sets, encoder_options, tmp_path):
+    """A short fit with a test."""
+    return [
+        "fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", "--test_data=ExpertRatings",
+        f"--test_data.path={small_sets['hq']}", "--model.widths=[8]", "--trainer.max_epochs=2",
+        "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.enable_progress_bar=false",
+        f"--out={tmp_path / 'run'}", *encoder_options,
+    ]  # fmt: skip
+
+
+def test_wandb_works_offline_and_keeps_its_files_in_the_run_folder(words, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "--trainer.logger=WandbLogger", "--trainer.logger.offline=true"]) == 0
+    (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    content = file.read_bytes()
+    for key in (b"val/score", b"train/loss/anger", b"test/spearman", b"time/rows_per_second"):
+        assert key in content, key
+    assert wandb.run is None  # finished: a next stage begins a run of its own
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+def test_csv_and_tensorboard_write_into_the_run_folder(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    loggers = ["--trainer.logger+=CSVLogger", "--trainer.logger.save_dir=.", "--trainer.logger+=TensorBoardLogger",
+               "--trainer.logger.save_dir=."]  # fmt: skip
+    assert main([*words, *loggers]) == 0
+    (table,) = (tmp_path / "run").rglob("metrics.csv")
+    rows = list(csv.DictReader(table.open()))
+    assert sum(bool(row["val/score"]) for row in rows) == 2
+    assert sum(bool(row["test/spearman"]) for row in rows) == 1
+    assert len(list((tmp_path / "run").rglob("events.out.tfevents.*"))) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
