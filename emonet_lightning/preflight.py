@@ -44,7 +44,11 @@ def check_run(stages: Sequence[EmoNetCLI]) -> None:
 
 
 def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> None:
-    model = config["model"]
+    model, trainer = config["model"], config["trainer"]
+    if trainer["gradient_clip_val"]:
+        raise UsageError("trainer.gradient_clip_val clips all heads by one norm; use model.clip_norm, for each its own")
+    if trainer["accumulate_grad_batches"] != 1:
+        raise UsageError("trainer.accumulate_grad_batches: a head's mean is over one batch; raise data.batch_size")
     taxonomy = Taxonomy.load(model["taxonomy"], model["extra_dimensions"])
     resolve_widths(model["widths"])
     spec = EncoderSpec(**model["encoder"])
