@@ -163,6 +163,8 @@ def test_a_file_that_is_no_configuration(refused, tmp_path, text, message):
         ("--data.batch_size=0", "data.batch_size: 0 must be at least 1"),
         ("--data.views=3", "data.views: 3 views need data.augmentation"),
         ("--data.fold=9", None),
+        ("--trainer.gradient_clip_val=1", "use model.clip_norm"),
+        ("--trainer.accumulate_grad_batches=2", "raise data.batch_size"),
         ("--data.train_share=0", "data.train_share: 0.0 must be in (0, 1]"),
     ],
 )
