@@ -32,9 +32,11 @@ RUNS = {
 COMMANDS = {
     "predict": Command("emonet_lightning.predict:predict_command", ("input",), "score images: CSV, Parquet or JSONL"),
     "pack": Command(
-        "emonet_lightning.data.commands:pack_command", ("input",), "make WebDataset shards from images and annotations"
+        "emonet_lightning.packing.commands:pack_command",
+        ("input",),
+        "make WebDataset shards from images and annotations",
     ),
-    "verify": Command("emonet_lightning.data.commands:verify_command", ("path",), "read a packed set back, whole"),
+    "verify": Command("emonet_lightning.packing.commands:verify_command", ("path",), "read a packed set back, whole"),
     "embed": Command("emonet_lightning.data.embed_command:embed_command", ("path",), "encode a packed set once"),
     "export": Command("emonet_lightning.export:export_command", (), "write heads: safetensors, released .pth, ONNX"),
     "fetch": Command(

@@ -223,8 +223,13 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
     if config["neutral"]:
         export_command(run=str(folder), out=str(folder), neutral=str(locate(config["neutral"], None)))
     if export:
-        forms = {"onnx": "onnx" in export, "onnx_images": "onnx_images" in export, "released": "released" in export}
-        export_command(run=str(folder), out=str(folder / "export"), **forms)
+        export_command(
+            run=str(folder),
+            out=str(folder / "export"),
+            onnx="onnx" in export,
+            onnx_images="onnx_images" in export,
+            released="released" in export,
+        )
     comparison = read_json(folder / COMPARISON_FILE) if (folder / COMPARISON_FILE).is_file() else None
     write_report(folder, names, bundle.taxonomy, comparison=comparison)
     _mark_done(folder)

@@ -30,7 +30,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def small_sets(tmp_path_factory) -> dict[str, Path]:
     """Rendered faces packed as the paper's three sets, small: `big` and `binary` with train and val, `hq` sealed."""
-    from emonet_lightning.data.shards import pack
+    from emonet_lightning.packing.shards import pack
     from emonet_lightning.synthesis.faces import RenderedFaces
     from emonet_lightning.taxonomy import Taxonomy
 

@@ -7,7 +7,7 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 from toy_faces import encoded
 
-from emonet_lightning.data.shards import Source
+from emonet_lightning.packing.shards import Source
 
 IMAGE = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
 

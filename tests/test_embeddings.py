@@ -19,10 +19,10 @@ from emonet_lightning.data.cache_blocks import BLOCK_ROWS
 from emonet_lightning.data.embed_command import embed_command
 from emonet_lightning.data.embeddings import build_cache, cache_key, fill_cache, load_cache
 from emonet_lightning.data.encoding import decode_threads
-from emonet_lightning.data.packed import PackedSet
-from emonet_lightning.data.shards import RawSample, pack
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder
 from emonet_lightning.errors import DataError, InterruptedRunError, MissingInputError, OutputError, UsageError
+from emonet_lightning.packing.packed import PackedSet
+from emonet_lightning.packing.shards import RawSample, pack
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.transforms import Augmentation, EvalTransform, TrainTransform, decode_image, sample_seed
 
@@ -133,7 +133,7 @@ def test_two_writers_make_the_bytes_of_one(tmp_path, packed, spec, reference):
 DIES_WITHIN_ITS_SECOND_BLOCK = """
     import json, os, signal, sys
     from emonet_lightning.data.embeddings import build_cache
-    from emonet_lightning.data.packed import PackedSet
+    from emonet_lightning.packing.packed import PackedSet
     from emonet_lightning.encoders import EncoderSpec
     from emonet_lightning.transforms import Augmentation
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emonet_lightning.data.samples import check_sample
 from emonet_lightning.errors import UsageError
+from emonet_lightning.packing.samples import check_sample
 from emonet_lightning.synthesis.expressions import display_similarity, load_expressions
 from emonet_lightning.synthesis.faces import RenderedFaces
 from emonet_lightning.taxonomy import Taxonomy

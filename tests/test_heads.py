@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ def separate_mlps(num_heads, in_features, widths):
     sizes, mlps = [in_features, *widths, 1], []
     for _ in range(num_heads):
         layers = []
-        for depth, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for depth, (a, b) in enumerate(itertools.pairwise(sizes)):
             layers.append(nn.Linear(a, b))
             if depth < len(widths):
                 layers += [nn.ReLU(), nn.Dropout(0.0)]

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from emonet_lightning.data.annotations import binary_questions, read_binary_csv
 from emonet_lightning.data.labels import binary_labels, rated_labels, rater_cube, resting_levels
-from emonet_lightning.data.samples import Ratings
 from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.packing.annotations import binary_questions, read_binary_csv
+from emonet_lightning.packing.samples import Ratings
 from emonet_lightning.taxonomy import Taxonomy
 
 FORTY = Taxonomy.load("emonet40")

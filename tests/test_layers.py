@@ -14,6 +14,7 @@ LAYERS = [
     {"errors", "batch", "io", "taxonomy", "messages", "machine", "schedule"},
     {"transforms", "heads", "losses", "metrics", "optimizer", "evaluation"},
     {"encoder_files", "encoder_sources", "encoder_weights", "encoders", "fetch", "hub", "bundle"},
+    {"packing", "progress"},
     {"data", "module", "recognizer", "synthesis"},
     {"callbacks", "predict", "figures", "report", "run_record", "export", "doctor"},
     {"run_cli", "composition", "stages"},

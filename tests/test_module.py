@@ -9,10 +9,10 @@ from lightning.pytorch import Callback
 from small_runs import FORTY, Log, fit, heads_of, same
 
 from emonet_lightning.data.datamodules import ExpertBinary, SyntheticFaces
-from emonet_lightning.data.samples import RawSample
-from emonet_lightning.data.shards import pack
 from emonet_lightning.encoders import FrozenEncoder
 from emonet_lightning.losses import LOSSES, OUTPUT_MAP, elementwise_loss
+from emonet_lightning.packing.samples import RawSample
+from emonet_lightning.packing.shards import pack
 from emonet_lightning.synthesis.faces import RenderedFaces
 from emonet_lightning.taxonomy import Taxonomy
 

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 from toy_faces import SPLITS, Listed, ToyFaces, digests, encoded, pack_toy
 
-from emonet_lightning.data import shards
-from emonet_lightning.data.commands import pack_command, verify_command
-from emonet_lightning.data.shards import PackedSet, RawSample
 from emonet_lightning.errors import DataError, MissingInputError, OutputError, UsageError
 from emonet_lightning.io import sha256_file
+from emonet_lightning.packing import shards
+from emonet_lightning.packing.commands import pack_command, verify_command
+from emonet_lightning.packing.shards import PackedSet, RawSample
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_packing_twice_and_with_two_processes_gives_equal_bytes(packed, tmp_path
 def test_a_killed_run_resumes_with_its_finished_shards_and_ends_with_equal_bytes(packed, tmp_path):
     out = tmp_path / "set"
     script = (
-        "from toy_faces import *; from emonet_lightning.data.shards import pack; "
+        "from toy_faces import *; from emonet_lightning.packing.shards import pack; "
         f"pack(ToyFaces(delay=0.02), {str(out)!r}, TAXONOMY, splits={SPLITS}, shard_size=16, progress=False)"
     )
     process = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent)

@@ -9,9 +9,9 @@ import webdataset
 from PIL import Image
 from toy_faces import TAXONOMY, Listed, ToyFaces, encoded, pack_toy
 
-from emonet_lightning.data.leaks import shared_images
-from emonet_lightning.data.shards import PackedSet, RawSample
 from emonet_lightning.errors import DataError, MissingInputError
+from emonet_lightning.packing.leaks import shared_images
+from emonet_lightning.packing.shards import PackedSet, RawSample
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 
 from emonet_lightning.bundle import HeadsBundle
-from emonet_lightning.data.samples import RawSample
-from emonet_lightning.data.shards import pack
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, OutputError, UsageError
 from emonet_lightning.heads import EmotionHeads
 from emonet_lightning.io import save_tensors
+from emonet_lightning.packing.samples import RawSample
+from emonet_lightning.packing.shards import pack
 from emonet_lightning.predict import EmotionRecognizer, predict_command
 from emonet_lightning.recognizer import Predictions, load_bundle
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means

@@ -16,10 +16,10 @@ from sklearn.preprocessing import StandardScaler
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.cli import main
 from emonet_lightning.data.datamodules import SyntheticFaces
-from emonet_lightning.data.packed import PackedSet
 from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.evaluation.agreement import rater_agreement, rater_spearman, spearman
 from emonet_lightning.evaluation.columns import column_mean
+from emonet_lightning.packing.packed import PackedSet
 
 NUM_SEEDS, NUM_FOLDS = 5, 5
 HALF = [0.5, 0.5, 0.5]

@@ -32,7 +32,15 @@ stages:
 
 
 def test_run_folder_holds_everything(run):
-    for name in ("run.yaml", "results.json", "comparison.json", "heads.safetensors", "manifest.json", "report.md", "DONE"):
+    for name in (
+        "run.yaml",
+        "results.json",
+        "comparison.json",
+        "heads.safetensors",
+        "manifest.json",
+        "report.md",
+        "DONE",
+    ):
         assert (run / name).is_file(), name
     for stage in ("big", "binary"):
         for name in ("run.yaml", "metrics.jsonl", "timing.jsonl", "results.json", "heads.safetensors", "manifest.json"):

@@ -59,6 +59,8 @@ def test_every_row_is_trained_on_exactly_once_an_epoch(count, per_process, world
     assert {len(batches) for batches in ranks} == {len(TrainPlan(rows, per_process * world, 0, 0, world))}
     for step in zip(*ranks, strict=True):
         assert len({len(batch.rows) for batch in step}) == 1, "equal shares, the last batch too"
+        real = [int((batch.rows >= 0).sum()) for batch in step]
+        assert max(real) - min(real) <= 1, "no process is given all of the padding"
         together = np.concatenate([batch.rows for batch in step])
         np.testing.assert_array_equal(np.sort(together[together >= 0]), np.sort(step[0].global_rows))
         for batch in step:
@@ -141,6 +143,8 @@ def test_evaluation_sees_each_row_once_in_equal_numbers_of_batches(count, world)
     assert {len(batch.rows) for batches in ranks for batch in batches} == {EVAL_BLOCK}
     seen = np.concatenate([batch.rows for batches in ranks for batch in batches])
     np.testing.assert_array_equal(np.sort(seen[seen >= 0]), rows)
+    blocks = [sum((batch.rows >= 0).any() for batch in batches) for batches in ranks]
+    assert max(blocks) - min(blocks) <= 1
     # a row is in the same block, at the same place, whatever the number of processes
     alone = {tuple(batch.rows) for batch in EvalPlan(rows)}
     dealt = {tuple(batch.rows) for batches in ranks for batch in batches if (batch.rows >= 0).any()}

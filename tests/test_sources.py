@@ -9,8 +9,8 @@ import pytest
 from small_inputs import binary_parquet, by_key, images, write, write_parquet
 from toy_faces import TAXONOMY, encoded
 
-from emonet_lightning.data.sources import open_source
 from emonet_lightning.errors import DataError, MissingInputError
+from emonet_lightning.packing.sources import open_source
 from emonet_lightning.taxonomy import Taxonomy
 
 FULL = Taxonomy.load("emonet40", extra_dimensions=True)

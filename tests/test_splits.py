@@ -6,14 +6,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from emonet_lightning.data.splits import (
+from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.packing.splits import (
     assign_splits,
     check_largest,
     find_near_duplicates,
     near_duplicate_clusters,
     split_units,
 )
-from emonet_lightning.errors import DataError, UsageError
 
 SHARES = {"train": 0.9, "val": 0.1}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from emonet_lightning.data.samples import Kind, RawSample
-from emonet_lightning.data.shards import PackedSet, pack
 from emonet_lightning.io import sha256_file
+from emonet_lightning.packing.samples import Kind, RawSample
+from emonet_lightning.packing.shards import PackedSet, pack
 from emonet_lightning.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.load("emonet40")

@@ -1,1 +1,1 @@
-"""From images and annotations on disk to batches."""
+"""From packed sets to batches: labels, order, cached features, data modules."""

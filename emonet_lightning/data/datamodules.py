@@ -4,9 +4,9 @@ from typing import Any
 
 from emonet_lightning.data.face_data import FaceDataModule
 from emonet_lightning.data.labels import Consensus, Missing, Unconfirmed
-from emonet_lightning.data.packed import PackedSet
 from emonet_lightning.data.parts import Part
 from emonet_lightning.errors import DataError
+from emonet_lightning.packing.packed import PackedSet
 
 __all__ = ["CombinedFaces", "ExpertBinary", "ExpertRatings", "FaceDataModule", "Part", "SyntheticFaces"]
 

@@ -3,10 +3,10 @@
 import torch
 
 from emonet_lightning.data.embeddings import fill_cache
-from emonet_lightning.data.packed import PackedSet
 from emonet_lightning.data.plan import cache_root, locate
 from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.errors import EnvironmentProblem, UsageError
+from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.transforms import Augmentation
 
 

@@ -17,10 +17,10 @@ import torch
 from emonet_lightning.data.cache_blocks import BLOCK_ROWS, Block, blocks_of, read_block
 from emonet_lightning.data.cache_writers import STALL_SECONDS, WriterClaim, earlier_claims, wait_for_blocks
 from emonet_lightning.data.encoding import ImageRows, Recipe, decode_threads, encode_blocks
-from emonet_lightning.data.progress import progress_bar
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_identity, feature_dim
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.io import fingerprint, make_folder, read_json, write_json
+from emonet_lightning.progress import progress_bar
 from emonet_lightning.transforms import DECODER, Augmentation
 
 logger = logging.getLogger(__name__)

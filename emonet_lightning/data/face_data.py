@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from emonet_lightning.batch import EmotionBatch
 from emonet_lightning.data.labels import LabelTable, RatedTest, rater_cube
-from emonet_lightning.data.packed import PackedSet
 from emonet_lightning.data.parts import Part
 from emonet_lightning.data.plan import Folds, cache_root, choose_rows, describe, locate
 from emonet_lightning.data.rows import FeatureRows, ImageRows, Pixels
@@ -22,6 +21,7 @@ from emonet_lightning.data.sampling import EvalPlan, TrainPlan
 from emonet_lightning.encoders import EncoderSpec, preprocess_spec
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.messages import say
+from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.transforms import Augmentation
 

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from emonet_lightning.data.samples import Ratings
 from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.packing.samples import Ratings
 from emonet_lightning.taxonomy import Taxonomy
 
 Missing = Literal["zero", "mask"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from emonet_lightning.data.labels import Consensus, LabelTable, Missing, Unconfirmed, binary_labels, rated_labels
-from emonet_lightning.data.packed import PackedSet
+from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.taxonomy import Taxonomy
 
 

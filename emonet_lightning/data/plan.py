@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from emonet_lightning.data.labels import LabelTable, resting_levels
-from emonet_lightning.data.packed import PackedSet
 from emonet_lightning.data.sampling import TrainPlan, epoch_order
 from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.taxonomy import Taxonomy
 
 EMBEDDED = "embedded:"

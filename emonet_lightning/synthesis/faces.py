@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from emonet_lightning.data.samples import Kind, RawSample
 from emonet_lightning.errors import UsageError, nearest
 from emonet_lightning.io import fingerprint, sha256_bytes
+from emonet_lightning.packing.samples import Kind, RawSample
 from emonet_lightning.synthesis import raters as observers
 from emonet_lightning.synthesis.actions import NUM_ACTIONS
 from emonet_lightning.synthesis.expressions import draw_intensities, load_expressions, perform
@@ -33,7 +33,7 @@ _MAX_VOTES = 3
 
 
 class RenderedFaces:
-    """A set of rendered faces; see `emonet_lightning.data.samples.Source`.
+    """A set of rendered faces; see `emonet_lightning.packing.samples.Source`.
 
     - `big`: 4,000 faces, labelled 0..7 by a simulated machine, at most 5 emotions above 0.
     - `binary`: 1,500 faces; the prompted emotion is asked until a no, at most 3 times; its contrast once.

@@ -5,13 +5,13 @@ import tarfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emonet_lightning.data.answers import Answers, check_kind, parse_answers
-from emonet_lightning.data.folders import unique_keys
-from emonet_lightning.data.images import MAX_BYTES, SUFFIXES
-from emonet_lightning.data.released import ROLES, prompted_from_text
-from emonet_lightning.data.samples import Kind, RawSample
 from emonet_lightning.errors import DataError, nearest
 from emonet_lightning.io import fingerprint
+from emonet_lightning.packing.answers import Answers, check_kind, parse_answers
+from emonet_lightning.packing.folders import unique_keys
+from emonet_lightning.packing.images import MAX_BYTES, SUFFIXES
+from emonet_lightning.packing.released import ROLES, prompted_from_text
+from emonet_lightning.packing.samples import Kind, RawSample
 from emonet_lightning.taxonomy import Taxonomy
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from emonet_lightning.data.shards import PackedSet, VerifyReport, pack
-from emonet_lightning.data.sources import open_source
 from emonet_lightning.errors import UsageError
+from emonet_lightning.packing.shards import PackedSet, VerifyReport, pack
+from emonet_lightning.packing.sources import open_source
 from emonet_lightning.taxonomy import Taxonomy
 
 

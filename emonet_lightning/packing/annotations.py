@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emonet_lightning.data.layouts import read_labels
-from emonet_lightning.data.samples import Ratings
 from emonet_lightning.errors import DataError
+from emonet_lightning.packing.layouts import read_labels
+from emonet_lightning.packing.samples import Ratings
 from emonet_lightning.taxonomy import Taxonomy
 
 

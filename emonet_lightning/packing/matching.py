@@ -6,10 +6,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from emonet_lightning.data.layouts import Labels
-from emonet_lightning.data.samples import Ratings
 from emonet_lightning.errors import DataError
 from emonet_lightning.io import read_bytes
+from emonet_lightning.packing.layouts import Labels
+from emonet_lightning.packing.samples import Ratings
 
 Unmatched = Literal["error", "skip"]
 

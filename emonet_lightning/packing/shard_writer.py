@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import webdataset
 
-from emonet_lightning.data.images import inspect_image
-from emonet_lightning.data.samples import RawSample, Source, check_sample, stratum
 from emonet_lightning.errors import DataError
 from emonet_lightning.io import atomic_write, read_json, sha256_bytes, sha256_file
+from emonet_lightning.packing.images import inspect_image
+from emonet_lightning.packing.samples import RawSample, Source, check_sample, stratum
 from emonet_lightning.taxonomy import Taxonomy
 
 WORK_DIR = ".packing"

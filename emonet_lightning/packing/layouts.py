@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emonet_lightning.data.answers import GENERATED, parse_answers, parse_value
-from emonet_lightning.data.samples import Kind, Ratings
-from emonet_lightning.data.tables import OPTIONAL_ROLES, Table, find_column, read_table
 from emonet_lightning.errors import DataError
+from emonet_lightning.packing.answers import GENERATED, parse_answers, parse_value
+from emonet_lightning.packing.samples import Kind, Ratings
+from emonet_lightning.packing.tables import OPTIONAL_ROLES, Table, find_column, read_table
 from emonet_lightning.taxonomy import Taxonomy
 
 

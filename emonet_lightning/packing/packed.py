@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as parquet
 
-from emonet_lightning.data.progress import progress_bar
-from emonet_lightning.data.samples import Kind, Ratings
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
 from emonet_lightning.io import read_bytes, read_json, sha256_bytes, sha256_file
+from emonet_lightning.packing.samples import Kind, Ratings
+from emonet_lightning.progress import progress_bar
 
 FORMAT = "emonet_lightning packed set"
 VERSION = 1

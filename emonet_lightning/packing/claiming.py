@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from emonet_lightning.data.packed import MANIFEST, RATINGS, PackedSet
-from emonet_lightning.data.shard_writer import WORK_DIR
 from emonet_lightning.errors import UsageError
 from emonet_lightning.io import make_folder, read_json, write_errors, write_json
+from emonet_lightning.packing.packed import MANIFEST, RATINGS, PackedSet
+from emonet_lightning.packing.shard_writer import WORK_DIR
 
 
 def already_packed(out_dir: Path, inputs: str) -> bool:

@@ -11,18 +11,18 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 from rich.console import Console
 
-from emonet_lightning.data.packed import FORMAT, MANIFEST, RATINGS, VERSION, ratings_line, samples_digest
-from emonet_lightning.data.samples import Source
-from emonet_lightning.data.shard_writer import read_notes
-from emonet_lightning.data.splits import (
+from emonet_lightning.errors import DataError
+from emonet_lightning.io import atomic_write, sha256_bytes
+from emonet_lightning.packing.packed import FORMAT, MANIFEST, RATINGS, VERSION, ratings_line, samples_digest
+from emonet_lightning.packing.samples import Source
+from emonet_lightning.packing.shard_writer import read_notes
+from emonet_lightning.packing.splits import (
     assign_splits,
     check_largest,
     find_near_duplicates,
     near_duplicate_clusters,
     split_units,
 )
-from emonet_lightning.errors import DataError
-from emonet_lightning.io import atomic_write, sha256_bytes
 from emonet_lightning.taxonomy import Taxonomy
 
 NearDuplicates = Literal["group", "error", "ignore"]

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emonet_lightning.data.packed import PackedSet
-from emonet_lightning.data.splits import find_near_duplicates
+from emonet_lightning.packing.packed import PackedSet
+from emonet_lightning.packing.splits import find_near_duplicates
 
 
 class SharedImage(NamedTuple):

@@ -6,8 +6,8 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from emonet_lightning.data.samples import Kind
 from emonet_lightning.errors import DataError
+from emonet_lightning.packing.samples import Kind
 from emonet_lightning.taxonomy import Taxonomy, slugify
 
 GENERATED = "generated"

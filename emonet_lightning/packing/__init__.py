@@ -1,0 +1,1 @@
+"""From what people have (folders, tables, tar, Parquet) to packed sets: WebDataset shards and a manifest."""
