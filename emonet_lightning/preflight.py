@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emonet_lightning.bundle import HeadsBundle
+from emonet_lightning.data.face_data import NO_STATISTICS
 from emonet_lightning.data.plan import EMBEDDED
 from emonet_lightning.data.sampling import check_batch_size
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint, feature_dim
@@ -44,11 +45,8 @@ def check_run(stages: Sequence[EmoNetCLI]) -> None:
 
 
 def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> None:
-    model, trainer = config["model"], config["trainer"]
-    if trainer["gradient_clip_val"]:
-        raise UsageError("trainer.gradient_clip_val clips all heads by one norm; use model.clip_norm, for each its own")
-    if trainer["accumulate_grad_batches"] != 1:
-        raise UsageError("trainer.accumulate_grad_batches: a head's mean is over one batch; raise data.batch_size")
+    model = config["model"]
+    _check_trainer(config["trainer"])
     taxonomy = Taxonomy.load(model["taxonomy"], model["extra_dimensions"])
     resolve_widths(model["widths"])
     spec = EncoderSpec(**model["encoder"])
@@ -60,11 +58,30 @@ def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> None:
     if config["ckpt_path"] and not Path(config["ckpt_path"]).is_file():
         raise MissingInputError(f"{config['ckpt_path']}: no such checkpoint")
     data, test_data = stage.build_data()
+    if data.mode == "images" and model["standardise"]:
+        raise UsageError(NO_STATISTICS)
     check_batch_size(data.batch_size, num_rows=1, world_size=1)  # the number of processes is known only later
     for found, use in ((data, "fit"), (test_data, "test")):
         # an embedded set is made at first use
         if found is not None and not any(part.path.startswith(EMBEDDED) for part in found.parts):
             found.open(use)
+
+
+def _check_trainer(trainer: dict[str, Any]) -> None:
+    """Refuse options of the Trainer that would silently train something else, or fail within."""
+    if trainer["gradient_clip_val"]:
+        raise UsageError("trainer.gradient_clip_val clips all heads by one norm; use model.clip_norm, for each its own")
+    if trainer["accumulate_grad_batches"] != 1:
+        raise UsageError("trainer.accumulate_grad_batches: a head's mean is over one batch; raise data.batch_size")
+    if trainer["overfit_batches"]:
+        raise UsageError("trainer.overfit_batches would replace the sample order; use data.train_share")
+    if trainer["precision"] not in (None, "32-true", "32", 32, "64-true", "64", 64, "bf16-mixed", "bf16"):
+        raise UsageError(
+            f"trainer.precision: {trainer['precision']}: heads are trained in 32-true or bf16-mixed; the encoder's "
+            "precision is model.encoder.dtype"
+        )
+    if trainer["max_epochs"] == -1 and trainer["max_steps"] == -1:
+        raise UsageError("trainer.max_epochs: -1 has no end, which the learning rate's schedule needs; name a number")
 
 
 def _check_chain(before: dict[str, Any], after: dict[str, Any]) -> None:

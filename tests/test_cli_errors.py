@@ -165,6 +165,10 @@ def test_a_file_that_is_no_configuration(refused, tmp_path, text, message):
         ("--data.fold=9", None),
         ("--trainer.gradient_clip_val=1", "use model.clip_norm"),
         ("--trainer.accumulate_grad_batches=2", "raise data.batch_size"),
+        ("--trainer.overfit_batches=2", "use data.train_share"),
+        ("--trainer.precision=16-mixed", "the encoder's precision is model.encoder.dtype"),
+        ("--trainer.max_epochs=-1", "-1 has no end"),
+        ("--data.mode=images", "set model.standardise: false"),
         ("--data.train_share=0", "data.train_share: 0.0 must be in (0, 1]"),
     ],
 )

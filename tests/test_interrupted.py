@@ -59,6 +59,7 @@ def test_the_same_command_ends_an_interrupted_run_and_then_does_nothing(interrup
     lines = [yaml.safe_load(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     epochs = [line["epoch"] for line in lines if "train/loss" in line]
     assert sorted(set(epochs)) == list(range(25))
+    assert all(epochs.count(done) == 1 for done in range(epoch + 1)), "finished epochs are not trained again"
     assert len(epochs) <= 26, "at most the epoch that was cut short is there twice"
 
     before = {path: (path.stat().st_mtime_ns, sha256_file(path)) for path in Path(run).rglob("*") if path.is_file()}

@@ -25,6 +25,8 @@ from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.transforms import Augmentation
 
+NO_STATISTICS = "model.standardise needs data.mode: cached; set model.standardise: false"
+
 
 class FaceDataModule(LightningDataModule):
     """Packed sets as batches. Use one of its subclasses, or this with several parts (a combination).
@@ -214,7 +216,7 @@ class FaceDataModule(LightningDataModule):
             UsageError: in `mode: images` nothing is known of the features before training.
         """
         if self.features is None:
-            raise UsageError("model.standardise needs data.mode: cached; set model.standardise: false")
+            raise UsageError(NO_STATISTICS)
         rows = self.features[0].index_select(0, torch.from_numpy(self.rows["train"])).float()
         if l2_normalise:
             rows = torch.nn.functional.normalize(rows)
