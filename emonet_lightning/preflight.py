@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.data.face_data import NO_STATISTICS
 from emonet_lightning.data.plan import EMBEDDED
@@ -18,6 +20,9 @@ from emonet_lightning.heads import resolve_widths
 from emonet_lightning.losses import OUTPUT_MAP
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.taxonomy import Taxonomy
+
+# a stage's starting heads are those of the stage before, wherever they lie
+_HARMLESS = {"init_heads_from", "num_workers", "num_threads", "cache_dir"}
 
 
 def check_run(stages: Sequence[EmoNetCLI]) -> None:
@@ -42,6 +47,40 @@ def check_run(stages: Sequence[EmoNetCLI]) -> None:
         find_images(Path(last["neutral"]).expanduser(), split=None)
     for before, after in itertools.pairwise(stages):
         _check_chain(before.run_config["model"], after.run_config["model"])
+
+
+def check_same_run(path: Path, config: dict[str, Any]) -> None:
+    """Refuse to go on in a folder whose run was another one: other data, model or seed.
+
+    Args:
+        path: `run.yaml` of the stage's folder; nothing is checked where there is none.
+        config: what is asked for now.
+
+    Raises:
+        UsageError: the first option that differs.
+    """
+    if not path.is_file():
+        return
+    before, now = (_decisive(content) for content in (yaml.safe_load(path.read_text()), config))
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            raise UsageError(
+                f"{path.parent}: holds a run with {key} {before.get(key)}, now it is {now.get(key)}; "
+                "choose another --out, or the same options"
+            )
+
+
+def _decisive(config: dict[str, Any]) -> dict[str, Any]:
+    """Dotted options that decide what is trained, not where or how fast."""
+    flat = {"seed_everything": config["seed_everything"]}
+    todo = [(part, config[part]) for part in ("model", "data")]
+    while todo:
+        name, value = todo.pop()
+        if isinstance(value, dict) and value:
+            todo += [(f"{name}.{key}", inner) for key, inner in value.items() if key not in _HARMLESS]
+        else:
+            flat[name.replace(".init_args", "")] = value
+    return flat
 
 
 def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> None:

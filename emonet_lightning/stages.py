@@ -24,7 +24,7 @@ from emonet_lightning.errors import InterruptedRunError, MissingInputError, Usag
 from emonet_lightning.evaluation.benchmark import Judgement, judge_binary, judge_ratings
 from emonet_lightning.io import atomic_write, make_folder, read_json, write_json
 from emonet_lightning.messages import say
-from emonet_lightning.preflight import check_run
+from emonet_lightning.preflight import check_run, check_same_run
 from emonet_lightning.run_cli import EmoNetCLI
 
 DONE = "DONE"
@@ -46,6 +46,8 @@ def fit(argv: list[str]) -> None:
     dry = [EmoNetCLI(["fit", *stage.arguments], dry=True) for stage in stages]
     parsed = [cli.run_config for cli in dry]
     folder = run_folder(options.out or parsed[0]["out"], options.name)
+    for stage, config in zip(stages, parsed, strict=True):
+        check_same_run(stage_folder(folder, stage) / RUN_FILE, config)
     if (folder / DONE).is_file():
         say(f"{folder}: this run is finished; nothing to do (choose another --out to train again)")
         return
@@ -84,7 +86,8 @@ def _run_stage(stage: Stage, config: dict[str, Any], folder: Path, previous: Pat
     _write_yaml(own / RUN_FILE, without(config, "out", "ckpt_path"))
     with _interruptible(f"{own}: interrupted; the same command with --out {folder} goes on"):
         _train_and_test(arguments, own)
-    _mark_done(own)
+    if not config["trainer"]["fast_dev_run"]:  # a few batches to see whether it works are no run
+        _mark_done(own)
     return own
 
 
@@ -232,9 +235,10 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
         )
     comparison = read_json(folder / COMPARISON_FILE) if (folder / COMPARISON_FILE).is_file() else None
     write_report(folder, names, bundle.taxonomy, comparison=comparison)
-    _mark_done(folder)
+    if not config["trainer"]["fast_dev_run"]:
+        _mark_done(folder)
     _console().print(final_table(folder, names, bundle.taxonomy, comparison=comparison))
-    say(f"run folder: {folder} (report.md, results.json, heads.safetensors + manifest.json)")
+    say(f"run folder: {folder} ({', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))})")
 
 
 @rank_zero_only

@@ -1,6 +1,7 @@
 """A run that is stopped by its user: how to go on, and that it ends as it should."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,3 +68,25 @@ def test_the_same_command_ends_an_interrupted_run_and_then_does_nothing(interrup
     assert f"{run}: this run is finished; nothing to do" in capsys.readouterr().err
     after = {path: (path.stat().st_mtime_ns, sha256_file(path)) for path in Path(run).rglob("*") if path.is_file()}
     assert after == before
+
+
+@pytest.fixture
+def words(small_sets, encoder_options):
+    """A fit of one epoch."""
+    return ["fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", *QUICK, *encoder_options]
+
+
+def test_a_folder_that_holds_another_run_is_refused_and_left_as_it_is(words, tmp_path, capsys):
+    assert main([*words, f"--out={tmp_path / 'run'}"]) == 0
+    before = (tmp_path / "run" / "run.yaml").read_bytes()
+    capsys.readouterr()
+    assert main([*words, "--model.lr=0.5", f"--out={tmp_path / 'run'}"]) == 2
+    message = r"run: holds a run with model\.lr \S+, now it is 0\.5; choose another --out"
+    assert re.search(message, capsys.readouterr().err)
+    assert (tmp_path / "run" / "run.yaml").read_bytes() == before
+    assert main([*words, "--data.num_threads=1", f"--out={tmp_path / 'run'}"]) == 0
+
+
+def test_a_fast_dev_run_is_never_called_finished(words, tmp_path):
+    assert main([*words, "--trainer.fast_dev_run=true", f"--out={tmp_path / 'run'}"]) == 0
+    assert not (tmp_path / "run" / "DONE").exists()
