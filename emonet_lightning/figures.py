@@ -146,7 +146,7 @@ def systems(comparison: Mapping[str, Any]) -> bytes:
         axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=colour)
     axes.axvline(0, color=DARK, linewidth=0.8)
     axes.margins(x=0.06)
-    names = [f"{name} (upper reference)" if name == PROMPTED else _short(name) for name, *_ in rows]
+    names = [f"{name} (reference)" if name == PROMPTED else _short(name) for name, *_ in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=9)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     return _png(figure)

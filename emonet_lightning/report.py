@@ -140,7 +140,7 @@ def _systems(comparison: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _label(name: str) -> str:
-    return f"{name} (upper reference)" if name == PROMPTED else name
+    return f"{name} (reference)" if name == PROMPTED else name
 
 
 def _ends(record: RunRecord, emotions: EmotionFigures) -> str:

@@ -82,7 +82,7 @@ def test_report_of_a_two_stage_run_names_stages_systems_emotions_heads_and_gaps(
     assert "test/kappa/" not in report
     subject = arguments["comparison"]["systems"]["model"]
     assert f"| **model** | {subject['spearman']:.3f} | {subject['low']:.3f} .. {subject['high']:.3f} |" in report
-    assert "| prompted label (upper reference) |" in report
+    assert "| prompted label (reference) |" in report
     assert "**1 dead or constant** (the same score for every validation sample): Awe." in report
     assert "Heads are from epochs (number of heads): 0 (10), 1 (10), 2 (10), 3 (10)." in report
     assert report.count(" (overall) |") == 10

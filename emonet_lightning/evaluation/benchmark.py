@@ -55,7 +55,7 @@ def judge_ratings(
         scores: [N, K] on the taxonomy's scale.
         ratings: [N, R, K], NaN where a rater did not answer.
         taxonomy: columns.
-        prompted: slug that the generator was asked for, per sample; shown as an upper reference.
+        prompted: slug that the generator was asked for, per sample; shown as a reference of what was asked for.
         groups: person of each sample; the bootstrap then draws persons.
         train_mean: mean training target [K], the `mean` reference system.
         name: of the system in the comparison.

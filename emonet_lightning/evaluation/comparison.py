@@ -30,7 +30,7 @@ def reference_systems(
     seed: int = 0,
     train_mean: ArrayLike | None = None,
 ) -> dict[str, Array]:
-    """Return systems that a model must beat, and the prompted label as an upper reference where it is known.
+    """Return systems that a model must beat, and the prompted label as a reference where it is known.
 
     Args:
         scores: the model's [N, K].
