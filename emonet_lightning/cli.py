@@ -113,12 +113,15 @@ def _call(name: str, rest: list[str]) -> None:
         prog=f"python -m emonet_lightning {name}",
         description=(inspect.getdoc(function) or command.summary).partition("\n\nArgs:")[0],
         exit_on_error=False,
+        allow_abbrev=False,
     )
     signature = inspect.signature(function).parameters
     help_of = {found.arg_name: found.description for found in docstring_parser.parse(function.__doc__ or "").params}
     for word in command.positional:
         parser.add_argument(word, type=signature[word].annotation, help=help_of.get(word))
     parser.add_function_arguments(function, skip=set(command.positional))
+    # --index-map is --index_map: options are names of arguments, people type hyphens
+    rest = [re.sub(r"^--[A-Za-z][\w.-]*", lambda word: "--" + word[0][2:].replace("-", "_"), word) for word in rest]
     flags = {f"--{key}" for key, parameter in signature.items() if parameter.annotation is bool}
     following = [*rest[1:], "--"]
     rest = [f"{a}=true" if a in flags and b.startswith("--") else a for a, b in zip(rest, following, strict=False)]

@@ -76,7 +76,7 @@ def test_a_model_beats_the_reference_systems_and_constants_count_as_zero(rated):
     json.dumps(found, allow_nan=False)
 
 
-def test_permuted_embeddings_keep_each_score_row_and_the_prompt_is_an_upper_reference(rated):
+def test_permuted_embeddings_keep_each_score_row_and_the_prompt_is_a_reference(rated):
     model, ratings = rated
     prompted = np.eye(5)[np.nan_to_num(ratings).mean(axis=1).argmax(axis=1)]
     systems = reference_systems(model, ratings, prompted, seed=1)
