@@ -56,7 +56,7 @@ class RunLogger(Logger):
             values = {k: v for k, v in metrics.items() if k.startswith("time/") == timed and k != "epoch"}
             if not values:
                 continue
-            plain = {key: None if np.isnan(value) else float(value) for key, value in values.items()}
+            plain = {key: float(value) if np.isfinite(value) else None for key, value in values.items()}
             line = {"step": step, "epoch": None if epoch is None else int(epoch), **plain}
             path = make_folder(self.folder) / file
             with write_errors(path), open(path, "a") as stream:

@@ -94,10 +94,10 @@ def _dispatch(argv: list[str]) -> int:
 def _run(name: str, rest: list[str]) -> None:
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    from emonet_lightning import stages
+    from emonet_lightning import judging, stages
 
     try:
-        getattr(stages, name)(rest)
+        {"fit": stages.fit, "test": judging.test, "validate": judging.validate}[name](rest)
     except MisconfigurationException as error:  # Lightning's word for options that do not fit
         raise UsageError(str(error)) from error
 
@@ -129,7 +129,8 @@ def _call(name: str, rest: list[str]) -> None:
         parsed: Any = parser.instantiate(parser.parse_args(rest))
     except jsonargparse.ArgumentError as error:
         raise UsageError(_explain(str(error), [action.dest for action in parser._actions])) from error
-    function(**{key: value for key, value in vars(parsed).items() if key in signature})
+    # one by one: a key that is also a method of the namespace (`values`) is stored under another name
+    function(**{key: parsed[key] for key in signature})
 
 
 def _explain(message: str, known: list[str]) -> str:

@@ -4,6 +4,7 @@ A folder is pinned: the first call resolves the revision to a commit and writes 
 `DIR/fetched.json`; a later call continues that commit, and verifies without the network once it is complete.
 """
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -144,6 +145,8 @@ def fetch_command(
     try:
         _fetch(folder, wanted, pinned, record, max(1, num_connections), timeout)
     except EnvironmentProblem as problem:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # if nothing arrived
         raise EnvironmentProblem(f"{problem}; where there is a network run: {command}") from problem
     print(f"{folder}: fetched {_summary(record)}", file=sys.stderr)
 

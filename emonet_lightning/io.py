@@ -7,6 +7,7 @@ file names its sha256.
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -128,8 +129,8 @@ def read_json(path: Path | str, sha256: str | None = None) -> Any:
 
 
 def write_json(path: Path | str, content: Any) -> str:
-    """Write JSON atomically with stable formatting; returns its sha256. NaN is written as null."""
-    return atomic_write(path, json.dumps(_without_nan(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write JSON atomically with stable formatting; returns its sha256. NaN and infinities are written as null."""
+    return atomic_write(path, json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def save_tensors(path: Path | str, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> str:
@@ -147,12 +148,12 @@ def load_tensors(path: Path | str, sha256: str | None = None) -> dict[str, torch
         raise DataError(f"{path}: not a safetensors file ({' '.join(str(error).split())})") from error
 
 
-def _without_nan(content: Any) -> Any:
+def _finite(content: Any) -> Any:
     if isinstance(content, dict):
-        return {str(key): _without_nan(value) for key, value in content.items()}
+        return {str(key): _finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_without_nan(value) for value in content]
-    if isinstance(content, float) and content != content:
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
 

@@ -151,7 +151,7 @@ class EmpathicInsightFace(LightningModule):
             self.positive_weight.copy_(balanced_weights(share, self.hparams["max_positive_weight"]))
         if self.hparams["init_heads_from"]:
             where = self.hparams["init_heads_from"]
-            self.load_bundle(HeadsBundle.load(where, self.taxonomy), where, self.hparams["reinit_last_layer"])
+            self.load_bundle(HeadsBundle.load(where), where, self.hparams["reinit_last_layer"])
 
     def load_bundle(self, bundle: HeadsBundle, where: str, reinit_last_layer: bool = False) -> None:
         """Start from exported heads; the function they compute is kept, whatever the standardisation.
@@ -160,6 +160,7 @@ class EmpathicInsightFace(LightningModule):
             DataError: heads of another encoder, shape or feature scaling.
             UsageError: another map from output to score, and the last layer is not drawn anew.
         """
+        self.taxonomy.check_digest(bundle.taxonomy.digest, where)
         bundle.check_encoder(encoder_fingerprint(self.encoder_spec), where)
         shape = (bundle.heads.in_features, list(bundle.heads.widths), bundle.l2_normalise)
         own = (self.heads.in_features, list(self.heads.widths), self.hparams["l2_normalise"])

@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from emonet_lightning.data.plan import locate
 from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, UsageError, nearest
 from emonet_lightning.io import atomic_write, make_folder, read_json, write_errors
+from emonet_lightning.messages import say
 from emonet_lightning.packing.images import SUFFIXES
 from emonet_lightning.packing.packed import FORMAT, MANIFEST, PackedSet
 from emonet_lightning.progress import progress_bar
@@ -114,6 +116,9 @@ def predict_command(
     )
 
 
+_OTHER_PICTURES = {".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
+
+
 def find_images(path: Path, split: str | None) -> list[tuple[str, ImageLike | Callable[[], bytes]]]:
     """Return (key, where to read it) of an image, a folder of images or a packed set, without reading a picture."""
     if path.is_file():
@@ -125,7 +130,16 @@ def find_images(path: Path, split: str | None) -> list[tuple[str, ImageLike | Ca
         return _packed_images(PackedSet.open(path), split)
     if split is not None:
         raise UsageError(f"{path}: --split is for packed sets, this is a folder")
-    found = sorted(_walk(path))
+    found, others = [], Counter[str]()
+    for file in sorted(_walk(path)):
+        suffix = file.suffix.lower()
+        if suffix in SUFFIXES:
+            found.append(file)
+        elif suffix in _OTHER_PICTURES:
+            others[suffix] += 1
+    if others:
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        say(f"{path}: left out, not {', '.join(sorted(SUFFIXES))}: {listed}; convert them first")
     if not found:
         raise MissingInputError(f"{path}: no images ({', '.join(sorted(SUFFIXES))}) in it or below")
     return [(file.relative_to(path).as_posix(), file) for file in found]
@@ -144,7 +158,7 @@ def _packed_images(packed: PackedSet, split: str | None) -> list[tuple[str, Imag
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield image files; linked folders are followed, each real folder once."""
+    """Yield files; linked folders are followed, each real folder once."""
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         seen.add(os.path.realpath(place))
@@ -154,7 +168,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             if not name.startswith(".") and os.path.realpath(os.path.join(place, name)) not in seen
         )
         for name in files:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+            if not name.startswith("."):
                 yield Path(place) / name
 
 

@@ -12,11 +12,12 @@ import yaml
 
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.data.face_data import NO_STATISTICS
-from emonet_lightning.data.plan import EMBEDDED
+from emonet_lightning.data.plan import EMBEDDED, cache_root
 from emonet_lightning.data.sampling import check_batch_size
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint, feature_dim
 from emonet_lightning.errors import MissingInputError, UsageError
 from emonet_lightning.heads import resolve_widths
+from emonet_lightning.io import make_folder
 from emonet_lightning.losses import OUTPUT_MAP
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.taxonomy import Taxonomy
@@ -73,6 +74,7 @@ def check_same_run(path: Path, config: dict[str, Any]) -> None:
 def _decisive(config: dict[str, Any]) -> dict[str, Any]:
     """Dotted options that decide what is trained, not where or how fast."""
     flat = {"seed_everything": config["seed_everything"]}
+    flat |= {f"trainer.{key}": config["trainer"][key] for key in ("max_epochs", "max_steps")}
     todo = [(part, config[part]) for part in ("model", "data")]
     while todo:
         name, value = todo.pop()
@@ -86,6 +88,11 @@ def _decisive(config: dict[str, Any]) -> dict[str, Any]:
 def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> None:
     model = config["model"]
     _check_trainer(config["trainer"])
+    for key, low in (("lr", 0.0), ("adam_eps", 0.0), ("weight_decay", -1e-30), ("huber_delta", 0.0)):
+        if not low < model[key] < float("inf"):
+            raise UsageError(
+                f"model.{key}: {model[key]} must be a finite number {'above' if low == 0 else 'not below'} 0"
+            )
     taxonomy = Taxonomy.load(model["taxonomy"], model["extra_dimensions"])
     resolve_widths(model["widths"])
     spec = EncoderSpec(**model["encoder"])
@@ -97,6 +104,7 @@ def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> None:
     if config["ckpt_path"] and not Path(config["ckpt_path"]).is_file():
         raise MissingInputError(f"{config['ckpt_path']}: no such checkpoint")
     data, test_data = stage.build_data()
+    make_folder(cache_root(data.cache_dir))
     if data.mode == "images" and model["standardise"]:
         raise UsageError(NO_STATISTICS)
     check_batch_size(data.batch_size, num_rows=1, world_size=1)  # the number of processes is known only later

@@ -157,6 +157,9 @@ class EmoNetCLI(LightningCLI):
         if inside:
             path, key = inside.groups()
             return f"unknown option '{key}' of {path.rsplit('.', 1)[-1]}; {nearest(key, _init_keys(path))}"
+        stray = re.search(r"[Uu]nrecognized arguments?: (\S+\.ya?ml)", message)
+        if stray:
+            return f"unexpected '{stray.group(1)}'; a configuration file is given as --config {stray.group(1)}"
         outside = re.search(
             r"(?:Group '([\w.]+)' )?does not accept option '([\w.]+)'|unrecognized arguments?: --([\w.]+)", message
         )
@@ -209,6 +212,10 @@ class EmoNetCLI(LightningCLI):
             self.model.use_bundle(self.bundle, "heads")
         torch.set_float32_matmul_precision("highest")  # figures must not depend on the device's default
         super()._run_subcommand(subcommand)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        return kwargs if subcommand == "fit" else {**kwargs, "verbose": False}  # the project prints its own figures
 
     def _set_seed(self) -> None:
         if not self.dry:

@@ -8,8 +8,8 @@ import yaml
 
 from emonet_lightning.cli import main
 from emonet_lightning.composition import EMBEDDED_CONFIG
+from emonet_lightning.judging import run_config
 from emonet_lightning.packing.shards import pack
-from emonet_lightning.stages import run_config
 from emonet_lightning.synthesis.faces import RenderedFaces
 from emonet_lightning.taxonomy import Taxonomy
 

@@ -1,5 +1,6 @@
 """A run that is stopped by its user: how to go on, and that it ends as it should."""
 
+import fcntl
 import os
 import re
 import signal
@@ -90,3 +91,39 @@ def test_a_folder_that_holds_another_run_is_refused_and_left_as_it_is(words, tmp
 def test_a_fast_dev_run_is_never_called_finished(words, tmp_path):
     assert main([*words, "--trainer.fast_dev_run=true", f"--out={tmp_path / 'run'}"]) == 0
     assert not (tmp_path / "run" / "DONE").exists()
+
+
+def test_sigterm_is_no_success(words, tmp_path):
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    command = [
+        sys.executable,
+        "-m",
+        "emonet_lightning",
+        *words,
+        "--trainer.max_epochs=2000",
+        f"--out={tmp_path / 'run'}",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        while not last.is_file() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 75, said
+    assert "interrupted; the same command with --out" in said.splitlines()[-1]
+
+
+def test_two_fits_in_one_folder_are_one_too_many(words, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run" / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert main([*words, f"--out={tmp_path / 'run'}"]) == 2
+    assert "another fit is running in this folder" in capsys.readouterr().err
+    assert main([*words, f"--out={tmp_path / 'run'}"]) == 0
+
+
+def test_a_rate_that_diverges_ends_without_heads(words, tmp_path, capsys):
+    assert main([*words, "--model.lr=1e30", "--model.clip_norm=0", f"--out={tmp_path / 'run'}"]) in (0, 65)
+    assert "Traceback" not in capsys.readouterr().err

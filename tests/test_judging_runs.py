@@ -81,3 +81,39 @@ def test_damaged_heads_are_refused(run, tmp_path, capsys):
     assert main(["validate", f"--run={copied}", *QUIET]) == 65
     assert "heads.safetensors: content changed" in capsys.readouterr().err
     assert not (copied / "results.json").exists()
+
+
+def test_a_set_named_as_test_data_is_the_one_that_is_judged(run, small_sets, tmp_path):
+    words = ["--test_data=ExpertBinary", f"--test_data.path={small_sets['binary']}", "--test_data.test_split=val"]
+    assert main(["test", f"--run={run}", *words, *QUIET, f"--out={tmp_path}"]) == 0
+    assert "test/average_precision" in json.loads((tmp_path / "results.json").read_text())
+
+
+def test_a_test_on_another_set_leaves_no_figures_of_the_first(run, small_sets, tmp_path):
+    rated = ["--data=ExpertRatings", f"--data.path={small_sets['hq']}"]
+    binary = ["--data=ExpertBinary", f"--data.path={small_sets['binary']}", "--data.test_split=val"]
+    for words, expected in ((rated, "test/spearman"), (binary, "test/average_precision")):
+        assert main(["test", f"--run={run}", *words, *QUIET, f"--out={tmp_path}"]) == 0
+        found = json.loads((tmp_path / "results.json").read_text())
+        assert {key for key in found if key in ("test/spearman", "test/average_precision")} == {expected}
+
+
+def test_heads_of_another_taxonomy_are_refused_in_one_line(run, small_sets, tmp_path, capsys):
+    (tmp_path / "two.yaml").write_text("emotions: [Anger, Elation]\n")
+    words = [f"--model.taxonomy={tmp_path / 'two.yaml'}", "--data=ExpertRatings", f"--data.path={small_sets['hq']}"]
+    assert main(["test", f"--run={run}", *words, *QUIET, f"--out={tmp_path / 'out'}"]) == 65
+    assert "another taxonomy or order" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_validation_prints_its_own_figures_only(run, tmp_path, capsys):
+    capsys.readouterr()
+    assert main(["validate", f"--run={run}", *QUIET, f"--out={tmp_path}"]) == 0
+    assert json.loads(capsys.readouterr().out).keys() == {"val/score", "val/num_constant_heads"}
+
+
+@pytest.mark.parametrize("command", ["test", "validate"])
+def test_help_is_help(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert not stopped.value.code
+    assert "--data" in capsys.readouterr().out

@@ -17,7 +17,7 @@ LAYERS = [
     {"packing", "progress"},
     {"data", "module", "recognizer", "synthesis"},
     {"callbacks", "predict", "figures", "report", "run_record", "export", "doctor"},
-    {"run_cli", "composition", "stages"},
+    {"run_cli", "composition", "judging", "stages"},
     {"cli", "__main__"},
 ]
 """Lowest first; a part imports from its own layer and from those below. One not named here stands where its highest

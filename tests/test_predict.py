@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from emonet_lightning.bundle import HeadsBundle
+from emonet_lightning.cli import main
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, OutputError, UsageError
 from emonet_lightning.heads import EmotionHeads
@@ -297,3 +298,25 @@ def test_recognizer_works_without_importing_lightning(heads_dir: Path, faces: Pa
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, timeout=120)
     assert result.stdout.splitlines() == ["(1, 44)", "[]"], result.stderr
+
+
+def test_command_line_writes_the_values_that_were_asked_for(heads_dir: Path, faces: Path, tmp_path: Path) -> None:
+    written = {}
+    for values in ("scores", "mean_subtracted", "softmax"):
+        out = tmp_path / f"{values}.csv"
+        words = ["predict", str(faces), f"--heads={heads_dir}", f"--out={out}", "--device=cpu", f"--values={values}"]
+        assert main([*words, "--progress=false"]) == 0
+        written[values] = pd.read_csv(out).drop(columns="file").to_numpy()
+    assert not np.allclose(written["scores"], written["mean_subtracted"])
+    assert np.allclose(np.nansum(written["softmax"], axis=1), 1, atol=1e-6)
+
+
+def test_pictures_of_other_formats_are_named_when_left_out(
+    heads_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.gif", "c.bmp"):
+        Image.new("RGB", (40, 40), "grey").save(tmp_path / "in" / name)
+    predict_command(str(tmp_path / "in"), str(tmp_path / "t.csv"), heads=str(heads_dir), device="cpu", progress=False)
+    assert "left out" in (said := capsys.readouterr().err)
+    assert "1 .bmp, 1 .gif" in said

@@ -1,0 +1,144 @@
+"""`test` and `validate` of a finished run: score its rows with the best heads, judge, write `results.json`."""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch.utilities import rank_zero_only
+
+from emonet_lightning.bundle import HeadsBundle
+from emonet_lightning.composition import Options
+from emonet_lightning.errors import InterruptedRunError, MissingInputError, UsageError
+from emonet_lightning.evaluation.benchmark import Judgement, judge_binary, judge_ratings
+from emonet_lightning.io import read_json, write_json
+from emonet_lightning.run_cli import EmoNetCLI
+
+RUN_FILE = "run.yaml"
+RESULTS_FILE = "results.json"
+COMPARISON_FILE = "comparison.json"
+
+
+def test(argv: list[str]) -> None:
+    """Run `test`: score the test rows with a run's best heads, judge them, write `results.json`."""
+    _evaluate("test", argv)
+
+
+def validate(argv: list[str]) -> None:
+    """Run `validate`: `val/score` of a run's best heads on its validation rows, into `results.json`."""
+    _evaluate("validate", argv)
+
+
+def _evaluate(subcommand: str, argv: list[str]) -> None:
+    if {"-h", "--help"} & set(argv):
+        EmoNetCLI([subcommand, "--help"], dry=True)
+    # the set to judge is `data` here; `test_data` is what it is called where it stands beside a training set
+    argv = [f"--data{word.removeprefix('--test_data')}" if word.startswith("--test_data") else word for word in argv]
+    options = Options.split(argv)
+    arguments, bundle, out = list(argv), None, options.out
+    if options.run is not None:
+        arguments = options.rest_with_configs()
+        bundle = HeadsBundle.load(options.run)
+        base = run_config(options.run)
+        if subcommand == "test" and base.get("test_data"):
+            base["data"] = base["test_data"]
+        base = without(base, "test_data", "export", "neutral", "out", "ckpt_path", "best_heads", "stages")
+        base["model"] = without(base["model"], "init_heads_from", "reinit_last_layer")
+        base["trainer"] = without(base["trainer"], "logger", "callbacks")
+        arguments = ["--config", yaml.safe_dump(base, sort_keys=False), *arguments]
+        out = out or str(options.run)
+    elif not any(word.startswith("--model.init_heads_from") for word in argv) and not options.configs:
+        raise UsageError(f"{subcommand}: name a finished run with --run DIR, or a configuration with --config FILE")
+    if out is not None:
+        arguments += ["--out", out]
+    with interruptible(f"{subcommand}: interrupted; nothing was written"):
+        cli = EmoNetCLI([subcommand, *arguments], bundle=bundle)
+    folder = Path(out) if out is not None else run_folder(None, options.name)
+    if subcommand == "test":
+        result = judge(cli, cli.datamodule, None)
+    else:
+        result = Judgement({key: float(value) for key, value in cli.trainer.callback_metrics.items()}, None)
+    write_results(folder, result)
+    if subcommand == "test":
+        print_results(folder, cli)
+    elif cli.trainer.is_global_zero:
+        console().print_json(data={key: value for key, value in result.metrics.items() if key.count("/") == 1})
+
+
+@contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Lightning answers Ctrl-C and SIGTERM by leaving the process, with 1 and with 0; say what can be done instead."""
+    try:
+        yield
+    except SystemExit as stop:
+        raise InterruptedRunError(message) from stop
+
+
+def judge(cli: EmoNetCLI, data: Any, train_mean: Any) -> Judgement:
+    """Judge the scores that the Trainer's last test collected, against the raters of `data`."""
+    _, scores = cli.model.take_scores()
+    found, taxonomy = data.test_data(), cli.model.taxonomy
+    if found.ratings is None:
+        return judge_binary(scores, found.truth, taxonomy)
+    return judge_ratings(
+        scores, found.ratings, taxonomy, prompted=found.prompted, groups=found.groups, train_mean=train_mean
+    )
+
+
+def run_config(folder: Path | str) -> dict[str, Any]:
+    """Return the resolved configuration of a finished run; of several stages, the last one's.
+
+    Raises:
+        MissingInputError: the folder holds no run.
+    """
+    path = Path(folder) / RUN_FILE
+    if not path.is_file():
+        raise MissingInputError(f"{folder}: no {RUN_FILE}: not the folder of a run")
+    config = yaml.safe_load(path.read_text())
+    return config["stages"][-1]["overrides"] if "stages" in config else config
+
+
+def run_folder(out: str | None, name: str) -> Path:
+    """Return the run's folder: `out`, or a new `runs/<config>/<time>-<id>` that all processes of this run share."""
+    if out is not None:
+        return Path(out)
+    # processes that Lightning starts for further devices run the same command and inherit the environment
+    known = os.environ.setdefault("EMONET_RUN_ID", f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}")
+    return Path("runs") / name / known
+
+
+def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Return a copy without some keys."""
+    return {key: value for key, value in config.items() if key not in keys}
+
+
+@rank_zero_only
+def write_results(folder: Path, result: Judgement) -> None:
+    """Write `results.json` (other splits' figures stay, this one's are replaced) and `comparison.json`."""
+    path = folder / RESULTS_FILE
+    known = read_json(path) if path.is_file() else {}
+    splits = {key.partition("/")[0] for key in result.metrics}
+    kept = {key: value for key, value in known.items() if key.partition("/")[0] not in splits}
+    write_json(path, dict(sorted({**kept, **result.metrics}.items())))
+    if result.comparison is not None:
+        write_json(folder / COMPARISON_FILE, result.comparison)
+
+
+@rank_zero_only
+def print_results(folder: Path, cli: EmoNetCLI) -> None:
+    """Print the main figures of `results.json` as a table."""
+    from emonet_lightning.report import final_table
+
+    comparison = read_json(folder / COMPARISON_FILE) if (folder / COMPARISON_FILE).is_file() else None
+    console().print(final_table(folder, [], cli.model.taxonomy, comparison=comparison))
+
+
+def console() -> Any:
+    """Return the console of results: standard output."""
+    from rich.console import Console
+
+    return Console()
