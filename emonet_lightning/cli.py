@@ -106,6 +106,7 @@ def _call(name: str, rest: list[str]) -> None:
     import docstring_parser
     import jsonargparse
 
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)  # help of EncoderSpec's fields
     command = COMMANDS[name]
     module, function_name = command.target.split(":")
     function: Callable[..., None] = getattr(importlib.import_module(module), function_name)
