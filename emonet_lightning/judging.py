@@ -103,12 +103,20 @@ def run_config(folder: Path | str) -> dict[str, Any]:
 
 
 def run_folder(out: str | None, name: str) -> Path:
-    """Return the run's folder: `out`, or a new `runs/<config>/<time>-<id>` that all processes of this run share."""
+    """Return the run's folder: `out`, or a new `runs/<config>/<time>-<id>` that all processes of this run share.
+
+    Raises:
+        UsageError: processes that something else started (srun, torchrun) cannot agree on a new name.
+    """
     if out is not None:
         return Path(out)
-    # processes that Lightning starts for further devices run the same command and inherit the environment
-    known = os.environ.setdefault("EMONET_RUN_ID", f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}")
-    return Path("runs") / name / known
+    several = int(os.environ.get("SLURM_NTASKS") or 1) > 1 and "SLURM_PROCID" in os.environ
+    if several or int(os.environ.get("LOCAL_WORLD_SIZE") or 1) > 1:
+        raise UsageError("--out DIR is needed where several processes are started from outside (srun, torchrun)")
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        # processes that Lightning starts for further devices run the same command and inherit the environment
+        os.environ["EMONET_RUN_ID"] = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    return Path("runs") / name / os.environ["EMONET_RUN_ID"]
 
 
 def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -149,8 +149,7 @@ class EmpathicInsightFace(LightningModule):
         if self.hparams["imbalance"] == "balanced":
             share = torch.from_numpy(data.train_labels().positive_share(self.taxonomy)).to(self.positive_weight)
             self.positive_weight.copy_(balanced_weights(share, self.hparams["max_positive_weight"]))
-        if self.hparams["init_heads_from"]:
-            where = self.hparams["init_heads_from"]
+        if where := self.hparams["init_heads_from"]:
             self.load_bundle(HeadsBundle.load(where), where, self.hparams["reinit_last_layer"])
 
     def load_bundle(self, bundle: HeadsBundle, where: str, reinit_last_layer: bool = False) -> None:
@@ -235,9 +234,10 @@ class EmpathicInsightFace(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean loss, per head and over heads, once."""
         total = self.trainer.strategy.reduce(self.train_loss.clone(), reduce_op="sum")
-        # every process counts the same steps: its own count is the number of steps
-        mean = total[0] / self.train_loss[1]  # without steps 0 / 0
+        mean = total[0] / self.train_loss[1]  # every process counts the same steps; without any 0 / 0
         mean = torch.where(mean.isfinite(), mean, torch.nan)
+        if self.train_loss[1].any() and mean.isnan().all():
+            raise DataError(f"epoch {self.current_epoch}: training diverged, no head has a finite loss; lower model.lr")
         values = {"train/loss": mean.nanmean().item(), **named("train/loss", mean.tolist(), self.taxonomy.slugs)}
         values["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict(values, logger=False)

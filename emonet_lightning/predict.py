@@ -18,7 +18,7 @@ from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, UsageError, nearest
 from emonet_lightning.io import atomic_write, make_folder, read_json, write_errors
 from emonet_lightning.messages import say
-from emonet_lightning.packing.images import SUFFIXES
+from emonet_lightning.packing.images import OTHER_SUFFIXES, SUFFIXES
 from emonet_lightning.packing.packed import FORMAT, MANIFEST, PackedSet
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.recognizer import EmotionRecognizer, ImageLike
@@ -116,9 +116,6 @@ def predict_command(
     )
 
 
-_OTHER_PICTURES = {".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
-
-
 def find_images(path: Path, split: str | None) -> list[tuple[str, ImageLike | Callable[[], bytes]]]:
     """Return (key, where to read it) of an image, a folder of images or a packed set, without reading a picture."""
     if path.is_file():
@@ -135,7 +132,7 @@ def find_images(path: Path, split: str | None) -> list[tuple[str, ImageLike | Ca
         suffix = file.suffix.lower()
         if suffix in SUFFIXES:
             found.append(file)
-        elif suffix in _OTHER_PICTURES:
+        elif suffix in OTHER_SUFFIXES:
             others[suffix] += 1
     if others:
         listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))

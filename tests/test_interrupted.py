@@ -14,7 +14,9 @@ import torch
 import yaml
 
 from emonet_lightning.cli import main
+from emonet_lightning.errors import UsageError
 from emonet_lightning.io import sha256_file
+from emonet_lightning.judging import run_folder
 
 QUICK = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=1", "--trainer.logger=false",
          "--trainer.enable_progress_bar=false", "--model.widths=[8]"]  # fmt: skip
@@ -125,5 +127,20 @@ def test_two_fits_in_one_folder_are_one_too_many(words, tmp_path, capsys):
 
 
 def test_a_rate_that_diverges_ends_without_heads(words, tmp_path, capsys):
-    assert main([*words, "--model.lr=1e30", "--model.clip_norm=0", f"--out={tmp_path / 'run'}"]) in (0, 65)
-    assert "Traceback" not in capsys.readouterr().err
+    assert (
+        main([*words, "--model.lr=1e30", "--model.clip_norm=0", "--trainer.max_epochs=3", f"--out={tmp_path / 'run'}"])
+        == 65
+    )
+    assert "training diverged, no head has a finite loss; lower model.lr" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run" / "DONE").exists()
+    assert not (tmp_path / "run" / "heads.safetensors").exists()
+
+
+def test_runs_without_out_get_folders_of_their_own(monkeypatch):
+    assert run_folder(None, "debug").parent == Path("runs/debug")
+    assert run_folder(None, "debug") != run_folder(None, "debug")
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert run_folder("here", "debug") == Path("here")
+    with pytest.raises(UsageError, match="--out DIR is needed"):
+        run_folder(None, "debug")

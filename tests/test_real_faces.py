@@ -17,7 +17,7 @@ from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.cli import main
 from emonet_lightning.data.datamodules import SyntheticFaces
 from emonet_lightning.encoders import EncoderSpec
-from emonet_lightning.evaluation.agreement import rater_agreement, rater_spearman, spearman
+from emonet_lightning.evaluation.agreement import rater_agreement, rater_spearman
 from emonet_lightning.evaluation.columns import column_mean
 from emonet_lightning.packing.packed import PackedSet
 
@@ -149,8 +149,6 @@ def test_3dsk_traits_are_judged_beside_the_raters_own_agreement(tmp_path, real_d
         print("\n3DSK, 30 held-out faces, heads (one rater with the others): " + "; ".join(lines))
     # raters kept apart, not their mean: a rater's agreement with the rest is far from that of the mean with itself
     assert results["test/rater_spearman"] < 0.9
-    target = column_mean(held_out.swapaxes(0, 1))
-    assert np.isfinite(spearman(target, target)).all()
 
 
 def test_generated_faces_go_through_pack_verify_embed_and_predict_without_a_loss(

@@ -12,8 +12,8 @@ import imagehash
 from PIL import Image, ImageFile
 
 from emonet_lightning.errors import DataError, EnvironmentProblem
+from emonet_lightning.transforms import MAX_PIXELS  # what is packed must be what can be decoded later
 
-MAX_PIXELS = 50_000_000
 MAX_BYTES = 64 * 2**20
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
