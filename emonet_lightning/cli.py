@@ -43,6 +43,21 @@ COMMANDS = {
         "emonet_lightning.fetch:fetch_command", ("what", "name"), "download an encoder, data or heads, pinned"
     ),
     "doctor": Command("emonet_lightning.doctor:doctor_command", (), "what this machine can run, and what it lacks"),
+    "evaluate agreement": Command(
+        "emonet_lightning.evaluation.agreement_command:agreement_command",
+        (),
+        "systems beside human raters: agreement, intervals, tables, figures",
+    ),
+    "evaluate votes": Command(
+        "emonet_lightning.evaluation.votes_command:votes_command",
+        (),
+        "yes/no votes: outcomes, contrast pairs, targets of each consensus rule",
+    ),
+    "evaluate transfer": Command(
+        "emonet_lightning.evaluation.transfer_command:transfer_command",
+        (),
+        "scores against the classes of another dataset (FERD, AffectNet, your own)",
+    ),
     "pretrain-encoder": Command(
         "emonet_lightning.synthesis.pretrain_encoder:pretrain_encoder_command",
         (),
@@ -80,6 +95,14 @@ def _dispatch(argv: list[str]) -> int:
         print(_overview())
         return 0
     name, rest = argv[0], argv[1:]
+    parts = [command.split()[1] for command in COMMANDS if command.startswith(f"{name} ")]
+    if parts:
+        if not rest or rest[0] in ("-h", "--help"):
+            print(_overview(f"{name} "))
+            return 0
+        if rest[0] not in parts:
+            raise UsageError(f"{name}: unknown part '{rest[0]}'; {nearest(rest[0], parts)}")
+        name, rest = f"{name} {rest[0]}", rest[1:]
     if name == "--version":
         print(__version__)
     elif name in RUNS:
@@ -140,7 +163,7 @@ def _explain(message: str, known: list[str]) -> str:
     return f"unknown option '{unknown.group(1)}'; {nearest(unknown.group(1), known)}" if unknown else message[:400]
 
 
-def _overview() -> str:
+def _overview(only: str = "") -> str:
     lines = [
         "usage: python -m emonet_lightning COMMAND [options]   (COMMAND --help lists its options)",
         "",
@@ -148,7 +171,7 @@ def _overview() -> str:
         "",
     ]
     every = {**RUNS, **{name: command.summary for name, command in COMMANDS.items()}}
-    lines += [f"  {name:<17} {summary}" for name, summary in every.items()]
+    lines += [f"  {name:<18} {summary}" for name, summary in every.items() if name.startswith(only)]
     lines += [
         "",
         "exit codes: 0 done, 2 usage, 65 data, 66 missing input, 70 crash loop, 74 I/O, 75 interrupted and resumable,",

@@ -13,13 +13,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors.torch import load as safetensors_load
-from safetensors.torch import save as safetensors_save
+from typing import TYPE_CHECKING, Any
 
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @contextmanager
@@ -133,14 +132,18 @@ def write_json(path: Path | str, content: Any) -> str:
     return atomic_write(path, json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def save_tensors(path: Path | str, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> str:
+def save_tensors(path: Path | str, tensors: dict[str, "torch.Tensor"], metadata: dict[str, str] | None = None) -> str:
     """Write tensors as safetensors, atomically; returns the file's sha256."""
+    from safetensors.torch import save as safetensors_save  # here: most commands never load PyTorch
+
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return atomic_write(path, safetensors_save(plain, metadata))
 
 
-def load_tensors(path: Path | str, sha256: str | None = None) -> dict[str, torch.Tensor]:
+def load_tensors(path: Path | str, sha256: str | None = None) -> dict[str, "torch.Tensor"]:
     """Read safetensors, comparing the digest where one is given; raises DataError on a damaged file."""
+    from safetensors.torch import load as safetensors_load
+
     content = read_bytes(path, sha256)
     try:
         return safetensors_load(content)

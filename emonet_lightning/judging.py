@@ -139,7 +139,7 @@ def write_results(folder: Path, result: Judgement) -> None:
 @rank_zero_only
 def print_results(folder: Path, cli: EmoNetCLI) -> None:
     """Print the main figures of `results.json` as a table."""
-    from emonet_lightning.report import final_table
+    from emonet_lightning.reporting.run_report import final_table
 
     comparison = read_json(folder / COMPARISON_FILE) if (folder / COMPARISON_FILE).is_file() else None
     console().print(final_table(folder, [], cli.model.taxonomy, comparison=comparison))

@@ -16,9 +16,9 @@ from rich.console import Console
 from emonet_lightning.data.plan import locate
 from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, UsageError, nearest
+from emonet_lightning.image_files import OTHER_SUFFIXES, SUFFIXES
 from emonet_lightning.io import atomic_write, make_folder, read_json, write_errors
 from emonet_lightning.messages import say
-from emonet_lightning.packing.images import OTHER_SUFFIXES, SUFFIXES
 from emonet_lightning.packing.packed import FORMAT, MANIFEST, PackedSet
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.recognizer import EmotionRecognizer, ImageLike

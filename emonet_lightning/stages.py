@@ -144,7 +144,7 @@ def stage_folder(folder: Path, stage: Stage) -> Path:
 def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) -> None:
     """Bring the last stage's heads and results to the run's folder, export, report, and mark the run done."""
     from emonet_lightning.export import export_command
-    from emonet_lightning.report import final_table, write_report
+    from emonet_lightning.reporting.run_report import final_table, write_report
 
     bundle = HeadsBundle.load(last)
     export = config["export"]

@@ -7,9 +7,9 @@ from small_inputs import by_key, face_folder, write
 from toy_faces import TAXONOMY
 
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, UsageError
-from emonet_lightning.packing.answers import parse_answers
 from emonet_lightning.packing.shards import pack
 from emonet_lightning.packing.sources import open_source
+from emonet_lightning.ratings.answers import parse_answers
 
 WIDE = "image,Awe\na.jpg,1\nb.jpg,2\n"
 BAD = {

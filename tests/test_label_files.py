@@ -10,9 +10,9 @@ from small_inputs import by_key, face_folder, images, write, write_parquet
 from toy_faces import TAXONOMY
 
 from emonet_lightning.errors import DataError
-from emonet_lightning.packing.annotations import binary_questions, read_binary_csv, read_hq_csv
 from emonet_lightning.packing.shards import pack
 from emonet_lightning.packing.sources import open_source
+from emonet_lightning.ratings.released import binary_questions, read_binary_csv, read_hq_csv
 from emonet_lightning.taxonomy import Taxonomy
 
 

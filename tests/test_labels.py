@@ -5,8 +5,8 @@ import pytest
 
 from emonet_lightning.data.labels import binary_labels, rated_labels, rater_cube, resting_levels
 from emonet_lightning.errors import DataError, UsageError
-from emonet_lightning.packing.annotations import binary_questions, read_binary_csv
-from emonet_lightning.packing.samples import Ratings
+from emonet_lightning.ratings.long_form import Ratings
+from emonet_lightning.ratings.released import binary_questions, read_binary_csv
 from emonet_lightning.taxonomy import Taxonomy
 
 FORTY = Taxonomy.load("emonet40")

@@ -11,12 +11,13 @@ import emonet_lightning
 ROOT = Path(emonet_lightning.__file__).parent
 PACKAGE = "emonet_lightning"
 LAYERS = [
-    {"errors", "batch", "io", "taxonomy", "messages", "machine", "schedule"},
+    {"errors", "batch", "io", "taxonomy", "messages", "machine", "schedule", "image_files", "progress"},
+    {"ratings"},
     {"transforms", "heads", "losses", "metrics", "optimizer", "evaluation"},
     {"encoder_files", "encoder_sources", "encoder_weights", "encoders", "fetch", "hub", "bundle"},
-    {"packing", "progress"},
+    {"packing"},
     {"data", "module", "recognizer", "synthesis"},
-    {"callbacks", "predict", "figures", "report", "run_record", "export", "doctor"},
+    {"callbacks", "predict", "reporting", "export", "doctor"},
     {"run_cli", "composition", "judging", "stages"},
     {"cli", "__main__"},
 ]
@@ -109,7 +110,8 @@ def test_module_and_data_never_import_each_other():
             assert not {"module", "callbacks"} & imported, name
 
 
-WITHOUT_LIGHTNING = [name for name in NAMES if name.startswith("evaluation")] + ["predict", "recognizer", "bundle"]
+FREE = ("evaluation", "ratings", "reporting")
+WITHOUT_LIGHTNING = [name for name in NAMES if name.startswith(FREE)] + ["predict", "recognizer", "bundle"]
 
 
 @pytest.mark.parametrize("name", WITHOUT_LIGHTNING)

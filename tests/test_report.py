@@ -12,8 +12,8 @@ from rich.console import Console
 
 from emonet_lightning.errors import DataError
 from emonet_lightning.evaluation.comparison import compare, reference_systems
-from emonet_lightning.report import final_table, write_report
-from emonet_lightning.run_record import RunRecord
+from emonet_lightning.reporting.run_record import RunRecord
+from emonet_lightning.reporting.run_report import final_table, write_report
 from emonet_lightning.taxonomy import Taxonomy
 
 

@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 
 from emonet_lightning.io import sha256_file
-from emonet_lightning.packing.samples import Kind, RawSample
+from emonet_lightning.packing.samples import RawSample
 from emonet_lightning.packing.shards import PackedSet, pack
+from emonet_lightning.ratings.long_form import Kind
 from emonet_lightning.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.load("emonet40")

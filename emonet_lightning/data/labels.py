@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from emonet_lightning.errors import DataError, UsageError
-from emonet_lightning.packing.samples import Ratings
+from emonet_lightning.ratings.long_form import Ratings
 from emonet_lightning.taxonomy import Taxonomy
 
 Missing = Literal["zero", "mask"]

@@ -7,11 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from emonet_lightning.errors import DataError, MissingInputError
+from emonet_lightning.image_files import OTHER_SUFFIXES, SUFFIXES
 from emonet_lightning.io import fingerprint, read_bytes
-from emonet_lightning.packing.answers import GENERATED
-from emonet_lightning.packing.images import MAX_BYTES, OTHER_SUFFIXES, SUFFIXES
-from emonet_lightning.packing.layouts import class_answers, class_emotions
-from emonet_lightning.packing.samples import Kind, Ratings, RawSample, normalise_key
+from emonet_lightning.packing.images import MAX_BYTES
+from emonet_lightning.packing.samples import RawSample, normalise_key
+from emonet_lightning.ratings.answers import GENERATED
+from emonet_lightning.ratings.layouts import class_answers, class_emotions
+from emonet_lightning.ratings.long_form import Kind, Ratings
 from emonet_lightning.taxonomy import Taxonomy
 
 

@@ -16,8 +16,6 @@ from emonet_lightning.transforms import MAX_PIXELS  # what is packed must be wha
 
 MAX_BYTES = 64 * 2**20
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-OTHER_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".heic", ".jfif", ".jp2", ".tif", ".tiff"})
 _HASH_SIDE = 128  # JPEGs are decoded at the next larger power-of-two fraction: 4 times faster, the hash needs 32 pixels
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from emonet_lightning.errors import DataError
 from emonet_lightning.io import read_bytes
-from emonet_lightning.packing.layouts import Labels
-from emonet_lightning.packing.samples import Ratings
+from emonet_lightning.ratings.layouts import Labels
+from emonet_lightning.ratings.long_form import Ratings
 
 Unmatched = Literal["error", "skip"]
 

@@ -16,8 +16,8 @@ import pyarrow.parquet as parquet
 
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
 from emonet_lightning.io import read_bytes, read_json, sha256_bytes, sha256_file
-from emonet_lightning.packing.samples import Kind, Ratings
 from emonet_lightning.progress import progress_bar
+from emonet_lightning.ratings.long_form import Kind, Ratings
 
 FORMAT = "emonet_lightning packed set"
 VERSION = 1

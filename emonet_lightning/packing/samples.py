@@ -1,15 +1,11 @@
-"""What goes into a packed set: one sample, the source of samples, and the ratings in long form."""
+"""What goes into a packed set: one sample, and the source of samples."""
 
 import re
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
-
-import numpy as np
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from emonet_lightning.errors import DataError, nearest
+from emonet_lightning.ratings.long_form import Kind
 from emonet_lightning.taxonomy import Taxonomy
-
-Kind = Literal["dense", "binary", "rated"]
-"""`dense`: one generated label set; `binary`: experts' yes or no; `rated`: several raters on the taxonomy's levels."""
 
 _KEY = re.compile(r"(?!__|\.)[^\s./\\\x00-\x1f\x7f][^./\\\x00-\x1f\x7f]*")
 _MAX_KEY_BYTES = 200
@@ -53,25 +49,6 @@ class Fingerprinted(Protocol):
     def fingerprint(self) -> str:
         """Hex digest of names, sizes and label files."""
         ...
-
-
-class Ratings(NamedTuple):
-    """Answers in long form: one entry per (image, rater, emotion) that was really answered."""
-
-    row: np.ndarray
-    """Row of the image, int64 [n]."""
-    rater: np.ndarray
-    """Index into `raters`, int64 [n]."""
-    raters: list[str]
-    slug_index: np.ndarray
-    """Index into `slugs`, int64 [n]."""
-    slugs: list[str]
-    value: np.ndarray
-    """float32 [n]: 1 or 0 for a yes or no, else on the taxonomy's levels."""
-    keys: list[str]
-    """Name of each row."""
-    silent: np.ndarray | None = None
-    """(row, rater) of those who saw the image and left every emotion untouched, int64 [m, 2]."""
 
 
 def normalise_key(name: str) -> str:

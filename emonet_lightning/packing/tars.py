@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emonet_lightning.errors import DataError, nearest
+from emonet_lightning.image_files import SUFFIXES
 from emonet_lightning.io import fingerprint
-from emonet_lightning.packing.answers import Answers, check_kind, parse_answers
 from emonet_lightning.packing.folders import unique_keys
-from emonet_lightning.packing.images import MAX_BYTES, SUFFIXES
+from emonet_lightning.packing.images import MAX_BYTES
 from emonet_lightning.packing.released import ROLES, prompted_from_text
-from emonet_lightning.packing.samples import Kind, RawSample
+from emonet_lightning.packing.samples import RawSample
+from emonet_lightning.ratings.answers import Answers, check_kind, parse_answers
+from emonet_lightning.ratings.long_form import Kind
 from emonet_lightning.taxonomy import Taxonomy
 
 

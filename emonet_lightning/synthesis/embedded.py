@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from emonet_lightning.io import sha256_bytes
-from emonet_lightning.packing.samples import Kind, RawSample
+from emonet_lightning.packing.samples import RawSample
 from emonet_lightning.packing.shards import pack
+from emonet_lightning.ratings.long_form import Kind
 from emonet_lightning.synthesis.faces import RenderedFaces
 from emonet_lightning.synthesis.renderer import encode_jpeg, render_face
 from emonet_lightning.taxonomy import Taxonomy

@@ -14,7 +14,8 @@ import numpy as np
 
 from emonet_lightning.errors import UsageError, nearest
 from emonet_lightning.io import fingerprint, sha256_bytes
-from emonet_lightning.packing.samples import Kind, RawSample
+from emonet_lightning.packing.samples import RawSample
+from emonet_lightning.ratings.long_form import Kind
 from emonet_lightning.synthesis import raters as observers
 from emonet_lightning.synthesis.actions import NUM_ACTIONS
 from emonet_lightning.synthesis.expressions import draw_intensities, load_expressions, perform

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from emonet_lightning.errors import DataError
-from emonet_lightning.packing.layouts import read_labels
-from emonet_lightning.packing.samples import Ratings
+from emonet_lightning.ratings.layouts import read_labels
+from emonet_lightning.ratings.long_form import Ratings
 from emonet_lightning.taxonomy import Taxonomy
 
 

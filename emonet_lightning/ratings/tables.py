@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emonet_lightning.errors import DataError, nearest
+from emonet_lightning.image_files import SUFFIXES
 from emonet_lightning.io import read_bytes
-from emonet_lightning.packing.images import SUFFIXES
 
 ROLES: dict[str, tuple[str, ...]] = {
     "image": ("image", "path", "file", "filename", "file_name", "image_path", "img", "name", "id"),

@@ -1,7 +1,7 @@
 """report.md of a run with its figures, and the final table on the console; both from the run's files.
 
 Nothing here is measured anew: a figure in the report can be found in `metrics.jsonl`, `results.json`, the manifest or
-the comparison that was passed in. Reading is `run_record.py`, drawing `figures.py`.
+the comparison that was passed in. Reading is `run_record.py`, drawing `run_figures.py`.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from emonet_lightning.evaluation.comparison import PROMPTED
 from emonet_lightning.io import atomic_write
-from emonet_lightning.run_record import LOSS, RATER, SCORE, EmotionFigures, RunRecord, StageRecord
+from emonet_lightning.reporting.run_record import LOSS, RATER, SCORE, EmotionFigures, RunRecord, StageRecord
 from emonet_lightning.taxonomy import Taxonomy
 
 REPORT_FILE = "report.md"
@@ -46,18 +46,18 @@ def write_report(
         OutputError: the folder cannot be written.
         DataError: a file of the run is not JSON.
     """
-    from emonet_lightning import figures  # here, so that commands without a report do not load matplotlib
+    from emonet_lightning.reporting import run_figures  # here, so that commands without a report do not load matplotlib
 
     run_dir = Path(run_dir)
     record = RunRecord.read(run_dir, stages, taxonomy, heads=heads, comparison=comparison, notes=notes)
     emotions = record.emotions()
     pictures = {}
     if any(stage.lines for stage in record.stages):
-        pictures["curves.png"] = figures.curves(record.stages, taxonomy)
+        pictures["curves.png"] = run_figures.curves(record.stages, taxonomy)
     if emotions is not None:
-        pictures["emotions.png"] = figures.emotion_bars(emotions, taxonomy)
+        pictures["emotions.png"] = run_figures.emotion_bars(emotions, taxonomy)
     if comparison:
-        pictures["systems.png"] = figures.systems(comparison)
+        pictures["systems.png"] = run_figures.systems(comparison)
     for name, content in pictures.items():
         atomic_write(run_dir / "figures" / name, content)
     path = run_dir / REPORT_FILE

@@ -7,7 +7,7 @@ import re
 from typing import Any, NamedTuple
 
 from emonet_lightning.errors import DataError
-from emonet_lightning.packing.samples import Kind
+from emonet_lightning.ratings.long_form import Kind
 from emonet_lightning.taxonomy import Taxonomy, slugify
 
 GENERATED = "generated"

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from emonet_lightning.errors import DataError
-from emonet_lightning.packing.answers import GENERATED, parse_answers, parse_value
-from emonet_lightning.packing.samples import Kind, Ratings
-from emonet_lightning.packing.tables import OPTIONAL_ROLES, Table, find_column, read_table
+from emonet_lightning.ratings.answers import GENERATED, parse_answers, parse_value
+from emonet_lightning.ratings.long_form import Kind, Ratings
+from emonet_lightning.ratings.tables import OPTIONAL_ROLES, Table, find_column, read_table
 from emonet_lightning.taxonomy import Taxonomy
 
 

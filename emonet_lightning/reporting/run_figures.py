@@ -1,11 +1,5 @@
-"""Figures of a run as PNG bytes: curves of the stages, bars per emotion, systems with intervals.
+"""Figures of a run as PNG bytes: curves of the stages, bars per emotion, systems with intervals."""
 
-Drawn on `Figure` objects, not through pyplot, so that no display and no global state is involved. Colours are those of
-Okabe and Ito, which colour-blind readers can tell apart; where there are more families than colours, hatching helps.
-"""
-
-import io
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,16 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from emonet_lightning.evaluation.comparison import PROMPTED
-from emonet_lightning.run_record import LOSS, RATER, SCORE, EmotionFigures, StageRecord
+from emonet_lightning.reporting.drawing import BLUE, DARK, GREY, HATCHES, ORANGE, PALETTE, frame, nothing, png, short
+from emonet_lightning.reporting.run_record import LOSS, RATER, SCORE, EmotionFigures, StageRecord
 from emonet_lightning.taxonomy import Taxonomy
-
-BLUE, ORANGE, GREY, DARK = "#0072B2", "#E69F00", "#8A8A8A", "#222222"
-PALETTE = (BLUE, "#56B4E9", "#D55E00", ORANGE, "#009E73", "#CC79A7", GREY)
-HATCHES = ("", "///", "...", "xxx")
-_DPI = 130
 
 
 def curves(stages: Sequence[StageRecord], taxonomy: Taxonomy) -> bytes:
@@ -35,14 +24,14 @@ def curves(stages: Sequence[StageRecord], taxonomy: Taxonomy) -> bytes:
         _score_curve(right, stage, taxonomy)
         for axes in (left, right):
             axes.set_xlim(0, 1.04 * max(stage.num_steps, 1))
-    return _png(figure)
+    return png(figure)
 
 
 def _loss_curve(axes: Axes, stage: StageRecord) -> None:
     steps, values = stage.series(LOSS)
-    _frame(axes, f"{stage.name}: training loss", "optimiser step", "loss, mean over emotions")
+    frame(axes, f"{stage.name}: training loss", "optimiser step", "loss, mean over emotions")
     if not len(values):
-        return _nothing(axes, "no training loss logged")
+        return nothing(axes, "no training loss logged")
     axes.plot(steps, values, color=BLUE, linewidth=1.4, marker="o" if len(values) < 40 else "", markersize=3)
     if (values > 0).all() and values.max() > 10 * values.min():
         axes.set_yscale("log")
@@ -51,9 +40,9 @@ def _loss_curve(axes: Axes, stage: StageRecord) -> None:
 
 def _score_curve(axes: Axes, stage: StageRecord, taxonomy: Taxonomy) -> None:
     steps, values = stage.series(SCORE)
-    _frame(axes, f"{stage.name}: validation score", "optimiser step", "score (no unit, 1 is perfect)")
+    frame(axes, f"{stage.name}: validation score", "optimiser step", "score (no unit, 1 is perfect)")
     if not len(values):
-        return _nothing(axes, "no validation score logged")
+        return nothing(axes, "no validation score logged")
     single = [stage.series(f"{SCORE}/{slug}") for slug in taxonomy.slugs]
     for x, y in single:
         axes.plot(x, y, color=GREY, linewidth=0.6, alpha=0.45, zorder=1)
@@ -82,7 +71,7 @@ def emotion_bars(emotions: EmotionFigures, taxonomy: Taxonomy) -> bytes:
     figure = Figure(figsize=(9.5, 2.2 + 0.235 * len(shown)), layout="constrained")
     axes = figure.subplots()
     title = "Figure per emotion, highest first" + (f"; {len(undefined)} not defined" if undefined else "")
-    _frame(axes, title, emotions.title, "")
+    frame(axes, title, emotions.title, "")
     families = list(dict.fromkeys(d.family for d in taxonomy.dimensions))
     style = {name: (PALETTE[i % len(PALETTE)], HATCHES[i // len(PALETTE) % 4]) for i, name in enumerate(families)}
     for row, k in enumerate(shown):
@@ -115,11 +104,11 @@ def emotion_bars(emotions: EmotionFigures, taxonomy: Taxonomy) -> bytes:
         axes.axvline(mean, color=DARK, linewidth=1, linestyle="--", zorder=0)
         handles.append(Line2D([], [], color=DARK, linewidth=1, linestyle="--", label=f"mean {mean:.3f}"))
     axes.axvline(0, color=DARK, linewidth=0.8)
-    axes.set_yticks(range(len(shown)), [_short(taxonomy.names[k]) for k in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [short(taxonomy.names[k]) for k in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.4, -0.6)  # the best on top
     if handles:  # below the axes: inside, it would hide marks
         figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=3, frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def systems(comparison: Mapping[str, Any]) -> bytes:
@@ -133,7 +122,7 @@ def systems(comparison: Mapping[str, Any]) -> bytes:
     axes = figure.subplots()
     title = f"Systems on the same {comparison['num_samples']} samples"
     label = f"Spearman, mean over {comparison['num_emotions']} emotions ({comparison['level']:.0%} interval)"
-    _frame(axes, title, label, "")
+    frame(axes, title, label, "")
     for y, (name, value, low, high) in enumerate(rows):
         if value is None:
             axes.text(0, y, " not defined", va="center", fontsize=8, color=GREY)
@@ -146,35 +135,7 @@ def systems(comparison: Mapping[str, Any]) -> bytes:
         axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=colour)
     axes.axvline(0, color=DARK, linewidth=0.8)
     axes.margins(x=0.06)
-    names = [f"{name} (reference)" if name == PROMPTED else _short(name) for name, *_ in rows]
+    names = [f"{name} (reference)" if name == PROMPTED else short(name) for name, *_ in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=9)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    return _png(figure)
-
-
-def _frame(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.grid(color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    if "step" in x:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-
-
-def _nothing(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
-    axes.set_xticks([])
-    axes.set_yticks([])
-
-
-def _short(name: str) -> str:
-    return textwrap.shorten(name, 44, placeholder=" ...") if " " in name else name[:44]
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)

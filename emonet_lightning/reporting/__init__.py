@@ -1,0 +1,1 @@
+"""Reports and figures, written from what evaluation found; imports no Lightning."""
