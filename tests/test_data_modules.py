@@ -9,7 +9,7 @@ from emonet_lightning.errors import DataError
 
 
 def test_parts_of_a_combination_keep_their_own_rules(model, small_sets, spec):
-    parts = [Part(str(small_sets["big"])), Part(str(small_sets["binary"]), consensus="fraction", yes_value=5.0)]
+    parts = [Part(str(small_sets["big"])), Part(str(small_sets["binary"]), consensus="mean", yes_value=5.0)]
     data = CombinedFaces(parts, encoder=spec, batch_size=50)
     log = Log()
     fit(model(), data, 1, [log])

@@ -12,7 +12,8 @@ from toy_faces import TAXONOMY
 from emonet_lightning.errors import DataError
 from emonet_lightning.packing.shards import pack
 from emonet_lightning.packing.sources import open_source
-from emonet_lightning.ratings.released import binary_questions, read_binary_csv, read_hq_csv
+from emonet_lightning.ratings.consensus import binary_questions
+from emonet_lightning.ratings.released import read_binary_csv, read_hq_csv
 from emonet_lightning.taxonomy import Taxonomy
 
 

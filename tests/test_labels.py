@@ -5,8 +5,9 @@ import pytest
 
 from emonet_lightning.data.labels import binary_labels, rated_labels, rater_cube, resting_levels
 from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.ratings.consensus import binary_questions
 from emonet_lightning.ratings.long_form import Ratings
-from emonet_lightning.ratings.released import binary_questions, read_binary_csv
+from emonet_lightning.ratings.released import read_binary_csv
 from emonet_lightning.taxonomy import Taxonomy
 
 FORTY = Taxonomy.load("emonet40")
@@ -64,9 +65,9 @@ UNCONFIRMED = ["TTF", "TF", "T", "contrast T", "TTTF"]
         ("fraction", {"TTF": 4.6667, "TF": 3.5, "T": 7.0, "contrast T": 7.0, "TTTF": 5.25}),
     ],
 )
-def test_triple_agrees_on_three_yes_without_a_no(unconfirmed, rest):
+def test_triple_yes_agrees_on_three_yes_without_a_no(unconfirmed, rest):
     expected = {"TTT": 7.0, "TTTT": 7.0, **NOBODY, **rest}
-    assert pattern_targets(consensus="triple", unconfirmed=unconfirmed) == expected
+    assert pattern_targets(consensus="triple_yes", unconfirmed=unconfirmed) == expected
 
 
 @pytest.mark.parametrize("unconfirmed", ["mask", "yes", "no", "fraction"])
@@ -76,13 +77,19 @@ def test_majority_leaves_nothing_unconfirmed(unconfirmed):
 
 
 @pytest.mark.parametrize("unconfirmed", ["mask", "yes", "no", "fraction"])
-def test_fraction_trains_every_question_to_its_share_of_yes(unconfirmed):
+def test_drop_ties_is_the_majority_without_even_splits(unconfirmed):
+    yes = dict.fromkeys(["TTT", "TTTT", "TTF", "T", "contrast T", "TTTF"], 7.0)
+    assert pattern_targets(consensus="drop_ties", unconfirmed=unconfirmed) == {**yes, **NOBODY, "TF": None}
+
+
+@pytest.mark.parametrize("unconfirmed", ["mask", "yes", "no", "fraction"])
+def test_mean_trains_every_question_to_its_share_of_yes(unconfirmed):
     shares = {"TTT": 7.0, "TTTT": 7.0, "TTF": 4.6667, "TF": 3.5, "T": 7.0, "contrast T": 7.0, "TTTF": 5.25, **NOBODY}
-    assert pattern_targets(consensus="fraction", unconfirmed=unconfirmed) == shares
+    assert pattern_targets(consensus="mean", unconfirmed=unconfirmed) == shares
 
 
 def test_values_of_yes_and_no_are_options_and_shares_lie_between_them():
-    found = pattern_targets(consensus="triple", unconfirmed="fraction", yes_value=5.0, no_value=1.0)
+    found = pattern_targets(consensus="triple_yes", unconfirmed="fraction", yes_value=5.0, no_value=1.0)
     assert (found["TTT"], found["F"], found["TF"], found["contrast F"]) == (5.0, 1.0, 3.0, 1.0)
 
 
@@ -95,7 +102,7 @@ def test_values_outside_the_levels_are_refused(option):
 def test_truth_is_the_same_whatever_the_options():
     truths = [
         binary_labels(votes(), len(PATTERNS), FORTY, consensus, unconfirmed, yes_value, no_value).truth
-        for consensus in ("triple", "majority", "fraction")
+        for consensus in ("triple_yes", "majority", "mean", "drop_ties")
         for unconfirmed in ("mask", "yes", "no", "fraction")
         for yes_value, no_value in ((7, 0), (4, 2))
     ]
@@ -111,7 +118,7 @@ def test_truth_is_the_same_whatever_the_options():
 
 
 def test_a_question_not_asked_is_masked_never_zero():
-    table = binary_labels(votes(), len(PATTERNS) + 1, FORTY, "fraction")
+    table = binary_labels(votes(), len(PATTERNS) + 1, FORTY, "mean")
     assert table.mask.sum() == len(PATTERNS)  # one question an image, and none on the last image
     assert np.isnan(table.truth[~table.mask]).all()
     assert table.num_filled == 0
@@ -242,7 +249,7 @@ def test_tables_of_several_sets_are_stacked_and_their_shares_count_only_labels()
 def test_released_binary_votes_give_the_published_totals(real_data):
     found = read_binary_csv(real_data / "binary.csv", FORTY)
     table = binary_labels(found, 19_999, FORTY)
-    asked = binary_labels(found, 19_999, FORTY, "fraction").mask
+    asked = binary_labels(found, 19_999, FORTY, "mean").mask
     assert set(asked.sum(1).tolist()) == {2}
     assert np.nansum(table.truth) == 9_075
     assert np.count_nonzero(table.truth == 0) == 18_858 + 3_433

@@ -55,7 +55,7 @@ class Steps(Callback):
 
 def test_a_head_without_labels_in_a_step_is_neither_stepped_nor_decayed(model, small_sets, spec):
     steps = Steps()
-    data = ExpertBinary(str(small_sets["binary"]), encoder=spec, batch_size=10, consensus="fraction")
+    data = ExpertBinary(str(small_sets["binary"]), encoder=spec, batch_size=10, consensus="mean")
     fit(model(weight_decay=0.5), data, 3, [steps])
     labelled, moved = torch.stack(steps.labelled), torch.stack(steps.moved)
     assert torch.equal(labelled, moved)

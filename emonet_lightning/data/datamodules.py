@@ -3,10 +3,11 @@
 from typing import Any
 
 from emonet_lightning.data.face_data import FaceDataModule
-from emonet_lightning.data.labels import Consensus, Missing, Unconfirmed
+from emonet_lightning.data.labels import Missing
 from emonet_lightning.data.parts import Part
 from emonet_lightning.errors import DataError
 from emonet_lightning.packing.packed import PackedSet
+from emonet_lightning.ratings.consensus import Consensus, Unconfirmed
 
 __all__ = ["CombinedFaces", "ExpertBinary", "ExpertRatings", "FaceDataModule", "Part", "SyntheticFaces"]
 
@@ -48,10 +49,11 @@ class ExpertBinary(_OneSet):
 
     Args:
         path: folder that `pack` made, or `embedded:binary`.
-        consensus: rule for an agreed yes: `triple` (three yes, no no), `majority`, or `fraction` (share of yes).
-        unconfirmed: what other answers become: masked, a yes, a no, or their share of yes.
-        yes_value: score that an agreed yes is trained to; the paper's is unpublished.
-        no_value: score that an agreed no is trained to.
+        consensus: rule that makes a label of the votes: `triple_yes` (three yes is a yes, nobody's yes a no),
+            `majority` (a tie is a no), `mean` (share of yes), or `drop_ties` (majority, a tie is masked).
+        unconfirmed: what `triple_yes` makes of other answers: masked, a yes, a no, or their share of yes.
+        yes_value: score that a yes is trained to; the paper's is unpublished.
+        no_value: score that a no is trained to.
         train_share: share of the training rows that is used, in (0, 1].
         kwargs: options of FaceDataModule.
     """
@@ -61,7 +63,7 @@ class ExpertBinary(_OneSet):
     def __init__(
         self,
         path: str,
-        consensus: Consensus = "triple",
+        consensus: Consensus = "triple_yes",
         unconfirmed: Unconfirmed = "mask",
         yes_value: float = 7.0,
         no_value: float = 0.0,

@@ -13,12 +13,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.ratings.consensus import Consensus, Unconfirmed, check_values, confirmed, label_votes
 from emonet_lightning.ratings.long_form import Ratings
 from emonet_lightning.taxonomy import Taxonomy
 
 Missing = Literal["zero", "mask"]
-Consensus = Literal["triple", "majority", "fraction"]
-Unconfirmed = Literal["mask", "yes", "no", "fraction"]
 
 
 @dataclass(frozen=True)
@@ -131,33 +130,26 @@ def binary_labels(
     ratings: Ratings,
     num_samples: int,
     taxonomy: Taxonomy,
-    consensus: Consensus = "triple",
+    consensus: Consensus = "triple_yes",
     unconfirmed: Unconfirmed = "mask",
     yes_value: float = 7.0,
     no_value: float = 0.0,
 ) -> LabelTable:
     """Label experts' yes/no answers; both kinds of question (prompted target, fixed contrast) count.
 
-    An answer pattern is *agreed yes* by the consensus rule (`triple`: at least three yes and no no; `majority`: more
-    than half yes; `fraction`: every rated question, with its share of yes), *agreed no* if nobody said yes (rejected
-    targets and contrasts; under `majority` also when at most half did), else *unconfirmed*.
-
     Args:
         ratings: long-form answers, 1 for yes and 0 for no.
         num_samples: N.
         taxonomy: columns.
-        consensus: rule for an agreed yes.
-        unconfirmed: what the rest becomes: masked, a yes, a no, or its share of yes.
-        yes_value: score that an agreed yes is trained to; nobody has published the paper's.
-        no_value: score that an agreed no is trained to.
+        consensus: `triple_yes`, `majority`, `mean` or `drop_ties`, as in `ratings.consensus.label_votes`.
+        unconfirmed: what `triple_yes` makes of questions between yes and no: masked, a yes, a no, or the share of yes.
+        yes_value: score that a yes is trained to; nobody has published the paper's.
+        no_value: score that a no is trained to.
 
     Returns:
         `truth` is the same whatever the options: 1 for three yes and no no, 0 if nobody said yes, NaN otherwise.
     """
-    low, high = taxonomy.dimensions[0].low, taxonomy.dimensions[0].high
-    for name, value in (("yes_value", yes_value), ("no_value", no_value)):
-        if not low <= value <= high:
-            raise UsageError(f"data.{name}: {value} is outside the taxonomy's levels {low:g}..{high:g}")
+    check_values(yes_value, no_value, taxonomy.dimensions[0].low, taxonomy.dimensions[0].high, "data.")
     column = _columns(ratings, taxonomy)
     known = column[ratings.slug_index] >= 0
     if not np.isin(ratings.value[known], (0, 1)).all():
@@ -167,21 +159,10 @@ def binary_labels(
     votes = np.zeros_like(yes)
     np.add.at(yes, index, ratings.value[known])
     np.add.at(votes, index, 1)
-    asked = votes > 0
-    share = np.divide(yes, votes, out=np.zeros_like(yes), where=asked)
-    triple, rejected = (yes >= 3) & (yes == votes), asked & (yes == 0)
-    if consensus == "fraction":
-        target, mask = no_value + (yes_value - no_value) * share, asked
-    else:
-        agreed = triple if consensus == "triple" else share > 0.5
-        refused = rejected if consensus == "triple" else asked & (share <= 0.5)
-        middle = {"mask": no_value, "yes": yes_value, "no": no_value}.get(
-            unconfirmed, no_value + (yes_value - no_value) * share
-        )
-        target = np.where(agreed, yes_value, np.where(refused, no_value, middle))
-        mask = asked if unconfirmed != "mask" else agreed | refused
-    truth = np.where(triple, 1.0, np.where(rejected, 0.0, np.nan))
-    return LabelTable(np.where(mask, target, 0).astype(np.float32), mask, truth)
+    labels = label_votes(yes, votes - yes, consensus, unconfirmed)
+    target = np.where(labels.mask, labels.target(yes_value, no_value), 0).astype(np.float32)
+    agreed, rejected = confirmed(yes, votes - yes)
+    return LabelTable(target, labels.mask, np.where(agreed, 1.0, np.where(rejected, 0.0, np.nan)))
 
 
 def _columns(ratings: Ratings, taxonomy: Taxonomy) -> np.ndarray:

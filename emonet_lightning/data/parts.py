@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from emonet_lightning.data.labels import Consensus, LabelTable, Missing, Unconfirmed, binary_labels, rated_labels
+from emonet_lightning.data.labels import LabelTable, Missing, binary_labels, rated_labels
 from emonet_lightning.packing.packed import PackedSet
+from emonet_lightning.ratings.consensus import Consensus, Unconfirmed
 from emonet_lightning.taxonomy import Taxonomy
 
 
@@ -15,14 +16,14 @@ class Part:
     """Folder that `pack` made, or `embedded:big`, `embedded:binary`, `embedded:hq`."""
     missing: Missing = "zero"
     """Dense and rated sets: an untouched emotion is a rating of 0, or masked."""
-    consensus: Consensus = "triple"
-    """Binary sets: rule for an agreed yes."""
+    consensus: Consensus = "triple_yes"
+    """Binary sets: rule that makes a label of the votes: `triple_yes`, `majority`, `mean` or `drop_ties`."""
     unconfirmed: Unconfirmed = "mask"
-    """Binary sets: what answers become that are neither an agreed yes nor an agreed no."""
+    """Binary sets under `triple_yes`: what questions become that are neither three yes nor without any yes."""
     yes_value: float = 7.0
-    """Binary sets: score that an agreed yes is trained to (unpublished; an option, not a claim)."""
+    """Binary sets: score that a yes is trained to (unpublished; an option, not a claim)."""
     no_value: float = 0.0
-    """Binary sets: score that an agreed no is trained to."""
+    """Binary sets: score that a no is trained to."""
     train_share: float = 1.0
     """Share of the training rows that is used, in (0, 1]; chosen by the seed."""
 

@@ -29,6 +29,8 @@ class Labels(NamedTuple):
     """Per image: columns that are no ratings, as text."""
     num_left_out: int
     """Images of the file that were not wanted."""
+    place: np.ndarray
+    """Row of the table that gave each answer, int64 [n]."""
 
 
 def read_labels(
@@ -271,8 +273,9 @@ def _collect(
         raise DataError(f"{table.path}: mixes True and False with numbers; give one kind per file")
     kind: Kind = "binary" if kinds == {True} else "rated" if raters_named else "dense"
     cells = np.array(sorted(seen), dtype=np.int64).reshape(-1, 3)
+    place = np.array([seen[row, who, what][1] for row, who, what in cells.tolist()], dtype=np.int64)
     if average:
         seen = {cell: (sum(given) / len(given), 0) for cell, given in repeats.items()}
     values = np.array([seen[row, who, what][0] for row, who, what in cells.tolist()], dtype=np.float32)
     ratings = Ratings(cells[:, 0], cells[:, 1], list(rater_of), cells[:, 2], list(taxonomy.slugs), values, list(row_of))
-    return Labels(table.path, kind, ratings, extra, num_left_out)
+    return Labels(table.path, kind, ratings, extra, num_left_out, place)
