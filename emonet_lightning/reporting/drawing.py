@@ -6,13 +6,19 @@ Okabe and Ito, which colour-blind readers can tell apart; where there are more f
 
 import io
 import textwrap
+from collections.abc import Sequence
+from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from emonet_lightning.io import atomic_write
+
 BLUE, ORANGE, GREY, DARK = "#0072B2", "#E69F00", "#8A8A8A", "#222222"
 PALETTE = (BLUE, "#56B4E9", "#D55E00", ORANGE, "#009E73", "#CC79A7", GREY)
+HUMAN = DARK
+"""Humans have this colour in every figure, and nothing else has it."""
 HATCHES = ("", "///", "...", "xxx")
 _DPI = 130
 
@@ -37,9 +43,16 @@ def nothing(axes: Axes, text: str) -> None:
     axes.set_yticks([])
 
 
-def short(name: str) -> str:
-    """Cut a long name for a label."""
-    return textwrap.shorten(name, 44, placeholder=" ...") if " " in name else name[:44]
+def short(name: str, width: int = 44) -> str:
+    """Cut a long name for a label; `$` and a leading `_` are no commands to matplotlib here."""
+    cut = textwrap.shorten(name, width, placeholder=" ...") if " " in name else name[:width]
+    return cut.replace("$", r"\$").replace("_", " _", 1) if cut.startswith("_") else cut.replace("$", r"\$")
+
+
+def family_styles(families: Sequence[str | None]) -> dict[str | None, tuple[str, str]]:
+    """Colour and hatch of each family, in order of first mention; more families than colours differ by hatch."""
+    names = list(dict.fromkeys(families))
+    return {name: (PALETTE[i % len(PALETTE)], HATCHES[i // len(PALETTE) % 4]) for i, name in enumerate(names)}
 
 
 def png(figure: Figure) -> bytes:
@@ -47,3 +60,23 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def pdf(figure: Figure) -> bytes:
+    """Render as PDF for print; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return buffer.getvalue()
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write `name.png` to be looked at and `name.pdf` to be printed; returns both paths.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    paths = []
+    for ending, render in (("png", png), ("pdf", pdf)):
+        paths.append(Path(folder) / f"{name}.{ending}")
+        atomic_write(paths[-1], render(figure))
+    return paths

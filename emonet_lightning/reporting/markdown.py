@@ -1,0 +1,36 @@
+"""Figures and tables as Markdown text."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_ESCAPED = str.maketrans({"|": r"\|", "*": r"\*", "<": r"\<", "`": r"\`", "\n": " ", "\r": " "})
+
+
+def literal(text: str) -> str:
+    """Return a name as it is to be read: `Hume Face*` begins no emphasis, `a|b` no new cell."""
+    return text.translate(_ESCAPED)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table; cells are Markdown already (see `literal`), every row as long as the header."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float | None, sign: bool = False) -> str:
+    """Return three decimals, `-` for what is not defined."""
+    if value is None or value != value:
+        return "-"
+    plus = "+" if sign else ""
+    return format(value, f"{plus}.3f") if abs(value) < 1000 else format(value, f"{plus}.4g")
+
+
+def interval(found: Mapping[str, Any], sign: bool = False) -> str:
+    """Return `[low, high]`, or nothing where either is not defined."""
+    low, high = number(found.get("low"), sign), number(found.get("high"), sign)
+    return "" if "-" in (low, high) else f"[{low}, {high}]"
+
+
+def estimate(found: Mapping[str, Any] | None, key: str = "value", sign: bool = False) -> str:
+    """Return `value [low, high]`; `-` where there is no value."""
+    return f"{number(found.get(key), sign)} {interval(found, sign)}".strip() if found else "-"
