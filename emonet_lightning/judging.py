@@ -10,12 +10,16 @@ from typing import Any
 
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
+from safetensors.torch import save as safetensors_save
 
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.composition import Options
+from emonet_lightning.data.face_data import FaceDataModule
 from emonet_lightning.errors import InterruptedRunError, MissingInputError, UsageError
 from emonet_lightning.evaluation.benchmark import Judgement, judge_binary, judge_ratings
-from emonet_lightning.io import read_json, write_json
+from emonet_lightning.io import fingerprint, read_json, sha256_bytes, write_json
+from emonet_lightning.packing.ledger import USE_FILE, record_test
+from emonet_lightning.preflight import decisive
 from emonet_lightning.run_cli import EmoNetCLI
 
 RUN_FILE = "run.yaml"
@@ -59,6 +63,7 @@ def _evaluate(subcommand: str, argv: list[str]) -> None:
         cli = EmoNetCLI([subcommand, *arguments], bundle=bundle)
     folder = Path(out) if out is not None else run_folder(None, options.name)
     if subcommand == "test":
+        count_test(folder, cli, cli.datamodule)
         result = judge(cli, cli.datamodule, None)
     else:
         result = Judgement({key: float(value) for key, value in cli.trainer.callback_metrics.items()}, None)
@@ -87,6 +92,30 @@ def judge(cli: EmoNetCLI, data: Any, train_mean: Any) -> Judgement:
     return judge_ratings(
         scores, found.ratings, taxonomy, prompted=found.prompted, groups=found.groups, train_mean=train_mean
     )
+
+
+@rank_zero_only
+def count_test(folder: Path, cli: EmoNetCLI, data: FaceDataModule) -> None:
+    """Enter a test into the ledger of its set, and the count into the run's folder, before any figure is shown."""
+    config = cli.run_config
+    options = [
+        (name, key, value)
+        for name in ("data", "test_data")
+        for key, value in sorted(decisive({**config, "data": config[name]}).items())
+        if not key.endswith((".path", ".weights"))  # where a set lies does not matter: its digests are named
+    ]
+    heads = {name: value.detach().cpu().contiguous() for name, value in cli.model.heads.state_dict().items()}
+    use = record_test(
+        *data.tested(),
+        run="/".join(folder.absolute().parts[-2:]),
+        config=fingerprint([options, cli.datamodule.fingerprint()]),
+        # as `heads.safetensors` without neutral means, which are added later to the same heads
+        heads=sha256_bytes(safetensors_save(heads, {"taxonomy": cli.model.taxonomy.digest})),
+    )
+    if use is not None:
+        write_json(folder / USE_FILE, use._asdict())
+    else:
+        (folder / USE_FILE).unlink(missing_ok=True)
 
 
 def run_config(folder: Path | str) -> dict[str, Any]:

@@ -11,14 +11,15 @@ from typing import Any
 import yaml
 
 from emonet_lightning.bundle import HeadsBundle
-from emonet_lightning.data.face_data import NO_STATISTICS
-from emonet_lightning.data.plan import EMBEDDED, cache_root
+from emonet_lightning.data.face_data import NO_STATISTICS, FaceDataModule
+from emonet_lightning.data.plan import EMBEDDED, cache_root, check_seals
 from emonet_lightning.data.sampling import check_batch_size
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint, feature_dim
 from emonet_lightning.errors import MissingInputError, UsageError
 from emonet_lightning.heads import resolve_widths
 from emonet_lightning.io import make_folder
 from emonet_lightning.losses import OUTPUT_MAP
+from emonet_lightning.packing.seals import seal_of
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.taxonomy import Taxonomy
 
@@ -38,8 +39,15 @@ def check_run(stages: Sequence[EmoNetCLI]) -> None:
     from emonet_lightning.export import check_forms
     from emonet_lightning.predict import find_images
 
+    learnt, tested = [], []
     for stage in stages:
-        _check_stage(stage, stage.run_config)
+        data, test_data = _check_stage(stage, stage.run_config)
+        learnt.append(data)
+        tested += [packed for packed in (test_data.sets if test_data else ()) if packed.sealed]
+    seals = [seal_of(packed) for packed in tested]  # the state folder may be out of reach; this run's own are known
+    for data in learnt:
+        if data.rows:
+            check_seals(data.sets, data.rows, "fit", seals)
     last = stages[-1].run_config
     output_map, forms = OUTPUT_MAP[last["model"]["loss"]], last["export"]
     onnx = "onnx" in forms or "onnx_images" in forms
@@ -62,7 +70,7 @@ def check_same_run(path: Path, config: dict[str, Any]) -> None:
     """
     if not path.is_file():
         return
-    before, now = (_decisive(content) for content in (yaml.safe_load(path.read_text()), config))
+    before, now = (decisive(content) for content in (yaml.safe_load(path.read_text()), config))
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise UsageError(
@@ -71,8 +79,8 @@ def check_same_run(path: Path, config: dict[str, Any]) -> None:
             )
 
 
-def _decisive(config: dict[str, Any]) -> dict[str, Any]:
-    """Dotted options that decide what is trained, not where or how fast."""
+def decisive(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the dotted options that decide what is trained, not where or how fast."""
     flat = {"seed_everything": config["seed_everything"]}
     flat |= {f"trainer.{key}": config["trainer"][key] for key in ("max_epochs", "max_steps")}
     todo = [(part, config[part]) for part in ("model", "data")]
@@ -85,9 +93,10 @@ def _decisive(config: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> None:
+def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> tuple[FaceDataModule, FaceDataModule | None]:
     model = config["model"]
     _check_trainer(config["trainer"])
+    _check_monitors(config)
     for key, low in (("lr", 0.0), ("adam_eps", 0.0), ("weight_decay", -1e-30), ("huber_delta", 0.0)):
         if not low < model[key] < float("inf"):
             raise UsageError(
@@ -112,6 +121,20 @@ def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> None:
         # an embedded set is made at first use
         if found is not None and not any(part.path.startswith(EMBEDDED) for part in found.parts):
             found.open(use)
+    return data, test_data
+
+
+def _check_monitors(config: Any, where: str = "") -> None:
+    """Refuse to stop, keep or choose by a figure of test data, in any option that names a figure."""
+    if isinstance(config, str) and (config.startswith("test/") or "oracle_" in config):
+        if "monitor" in where or "metric" in where:
+            raise UsageError(f"{where}: '{config}' is a figure of test data; monitor one of validation, as val/score")
+    elif isinstance(config, dict):
+        for key, value in config.items():
+            _check_monitors(value, f"{where}.{key}" if where else key)
+    elif isinstance(config, list):
+        for value in config:
+            _check_monitors(value, where)
 
 
 def _check_trainer(trainer: dict[str, Any]) -> None:

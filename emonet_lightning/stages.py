@@ -25,6 +25,7 @@ from emonet_lightning.judging import (
     RESULTS_FILE,
     RUN_FILE,
     console,
+    count_test,
     interruptible,
     judge,
     run_folder,
@@ -32,6 +33,7 @@ from emonet_lightning.judging import (
     write_results,
 )
 from emonet_lightning.messages import say
+from emonet_lightning.packing.ledger import USE_FILE
 from emonet_lightning.preflight import check_run, check_same_run
 from emonet_lightning.run_cli import EmoNetCLI
 
@@ -123,6 +125,7 @@ def _train_and_test(arguments: list[str], own: Path) -> None:
         cli.model.use_bundle(HeadsBundle.load(own), str(own))
         data = cli.config_init["fit"]["test_data"]
         cli.trainer.test(cli.model, datamodule=data, verbose=False)
+        count_test(own, cli, data)
         means = cli.datamodule.train_labels().mean_target(cli.model.taxonomy)
         found = judge(cli, data, means)
         write_results(own, found)
@@ -150,7 +153,7 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
     export = config["export"]
     if last != folder:
         bundle.save(folder)
-        for name in (RESULTS_FILE, COMPARISON_FILE):
+        for name in (RESULTS_FILE, COMPARISON_FILE, USE_FILE):
             if (last / name).is_file():
                 atomic_write(folder / name, (last / name).read_bytes())
     if config["neutral"]:

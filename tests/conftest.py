@@ -128,10 +128,11 @@ def trained(tmp_path_factory, small_sets, spec):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
-    """Features and embedded sets of the tests are shared among them and kept away from the user's."""
+def own_folders(tmp_path_factory):
+    """Features, embedded sets and seals of the tests are shared among them and kept away from the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMONET_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setenv("EMONET_STATE", str(tmp_path_factory.getbasetemp() / "state"))
         yield
 
 

@@ -15,13 +15,14 @@ from torch.utils.data import DataLoader, Dataset
 from emonet_lightning.batch import EmotionBatch
 from emonet_lightning.data.labels import LabelTable, RatedTest, rater_cube
 from emonet_lightning.data.parts import Part
-from emonet_lightning.data.plan import Folds, cache_root, choose_rows, describe, locate
+from emonet_lightning.data.plan import Folds, cache_root, check_seals, check_set, choose_rows, describe, locate
 from emonet_lightning.data.rows import FeatureRows, ImageRows, Pixels
 from emonet_lightning.data.sampling import EvalPlan, TrainPlan
 from emonet_lightning.encoders import EncoderSpec, preprocess_spec
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.messages import say
 from emonet_lightning.packing.packed import PackedSet
+from emonet_lightning.packing.seals import registered
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.transforms import Augmentation
 
@@ -131,6 +132,7 @@ class FaceDataModule(LightningDataModule):
                     f"{self.sets[-1].path}: no rows in split '{self.split_names[name]}'; the set has "
                     f"{ {split: len(rows) for split, rows in self.sets[-1].splits.items()} }"
                 )
+        check_seals(self.sets, self.rows, stage, registered())
         self.labels = LabelTable.concatenate(
             [part.labels(packed, self.taxonomy) for part, packed in zip(self.parts, self.sets, strict=True)]
         )
@@ -153,16 +155,7 @@ class FaceDataModule(LightningDataModule):
             say(describe(self.sets, self.rows, self.labels, self.taxonomy, plan))
 
     def _check_set(self, packed: PackedSet, stage: str) -> None:
-        """Refuse a set that is not for this, before anything is encoded."""
-        if stage == "fit" and packed.sealed:
-            raise DataError(f"{packed.path}: this set is sealed, for testing only; train on another")
-        # answers are stored by slug; still, a set of another taxonomy or order is refused, not guessed at
-        slugs = [entry["slug"] for entry in packed.taxonomy["dimensions"]]
-        size = min(len(slugs), len(self.taxonomy))
-        emotions = self.taxonomy.num_emotions
-        same = slugs[:size] == self.taxonomy.slugs[:size] and packed.taxonomy["num_emotions"] == emotions
-        if not same:
-            self.taxonomy.check_digest(packed.taxonomy["digest"], str(packed.path))
+        check_set(packed, stage, self.taxonomy)
 
     def _features(self, stage: str) -> torch.Tensor:
         from emonet_lightning.data.embeddings import build_cache, load_cache
@@ -223,9 +216,13 @@ class FaceDataModule(LightningDataModule):
         std, mean = torch.std_mean(rows.double(), dim=0)
         return mean.float(), std.clamp(min=1e-6 * float(std.max().clamp(min=1e-12))).float()
 
+    def tested(self) -> tuple[PackedSet, np.ndarray]:
+        """Return the set that is tested on, and which rows of it."""
+        return self.sets[-1], self.rows["test"] - self._start(-1)
+
     def test_data(self) -> RatedTest:
         """Return keys, truth and every rater's ratings of the test rows."""
-        packed, rows = self.sets[-1], self.rows["test"] - self._start(-1)
+        packed, rows = self.tested()
         cube, num_filled = None, 0
         ratings = packed.ratings()
         if packed.kind != "binary":

@@ -1,7 +1,7 @@
 """What a run will read, before it reads it: where sets are, which rows are for what, and the plan in words."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +11,12 @@ from emonet_lightning.data.labels import LabelTable, resting_levels
 from emonet_lightning.data.sampling import TrainPlan, epoch_order
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.packing.packed import PackedSet
+from emonet_lightning.packing.seals import Seal, refuse_sealed
 from emonet_lightning.taxonomy import Taxonomy
 
 EMBEDDED = "embedded:"
+LEARNT = {"fit": ("train", "val"), "validate": ("val",)}
+"""Rows that a stage learns from, or chooses by."""
 
 
 class Folds(NamedTuple):
@@ -107,6 +110,43 @@ def choose_rows(
         start += packed.num_samples
     offset = start - last.num_samples
     return {"train": np.concatenate(train), "val": val + offset, "test": test + offset}
+
+
+def check_set(packed: PackedSet, stage: str, taxonomy: Taxonomy) -> None:
+    """Refuse a set that is not for this stage or not of these columns, before anything is encoded.
+
+    Raises:
+        DataError: it is sealed and not for a test, or of another taxonomy or order.
+    """
+    if packed.sealed and stage in LEARNT:
+        act = {"fit": "train", "validate": "validate"}[stage]
+        raise DataError(f"{packed.path}: this set is sealed, for testing only; {act} on another")
+    # answers are stored by slug; still, a set of another taxonomy or order is refused, not guessed at
+    slugs = [entry["slug"] for entry in packed.taxonomy["dimensions"]]
+    size = min(len(slugs), len(taxonomy))
+    same = slugs[:size] == taxonomy.slugs[:size] and packed.taxonomy["num_emotions"] == taxonomy.num_emotions
+    if not same:
+        taxonomy.check_digest(packed.taxonomy["digest"], str(packed.path))
+
+
+def check_seals(sets: Sequence[PackedSet], rows: dict[str, np.ndarray], stage: str, seals: Iterable[Seal]) -> None:
+    """Refuse sealed images among the rows that a stage learns from or chooses by; what a test reads is free.
+
+    Args:
+        sets: packed sets, concatenated.
+        rows: as `choose_rows` returned them.
+        stage: `fit`, `validate` or `test`.
+        seals: what must not be among them.
+
+    Raises:
+        DataError: see `refuse_sealed`.
+    """
+    seals, start = list(seals), 0
+    learnt = np.concatenate([rows[name] for name in LEARNT.get(stage, ())] or [np.zeros(0, dtype=np.int64)])
+    for packed in sets:
+        own = learnt - start
+        refuse_sealed(packed, own[(own >= 0) & (own < packed.num_samples)], seals)
+        start += packed.num_samples
 
 
 def describe(

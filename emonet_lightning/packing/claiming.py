@@ -10,6 +10,7 @@ from rich.console import Console
 
 from emonet_lightning.errors import UsageError
 from emonet_lightning.io import make_folder, read_json, write_errors, write_json
+from emonet_lightning.packing.ledger import LEDGER_FILE
 from emonet_lightning.packing.packed import MANIFEST, RATINGS, PackedSet
 from emonet_lightning.packing.shard_writer import WORK_DIR
 
@@ -73,7 +74,7 @@ def claimed(out_dir: Path, shards_of: str, console: Console) -> Iterator[None]:
 
 def _refuse_foreign(out_dir: Path) -> None:
     ours = (out_dir / MANIFEST).is_file() or (out_dir / WORK_DIR).is_dir()
-    known = {MANIFEST, RATINGS, WORK_DIR}
+    known = {MANIFEST, RATINGS, LEDGER_FILE, WORK_DIR}
     for path in sorted(out_dir.iterdir()):
         name = path.name
         if not ours or not (name in known or name.startswith("shard-") or name.endswith(".tmp")):

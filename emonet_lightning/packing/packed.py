@@ -16,6 +16,7 @@ import pyarrow.parquet as parquet
 
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
 from emonet_lightning.io import read_bytes, read_json, sha256_bytes, sha256_file
+from emonet_lightning.packing.seals import register
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.ratings.long_form import Kind, Ratings
 
@@ -85,7 +86,7 @@ class PackedSet:
 
     @classmethod
     def open(cls, path: Path | str) -> "PackedSet":
-        """Open a packed set; the manifest and the digest over its rows are verified.
+        """Open a packed set; the manifest is verified, and images of a sealed set are remembered (see `seals`).
 
         Raises:
             MissingInputError: no such folder, or not a finished packed set.
@@ -105,7 +106,10 @@ class PackedSet:
             raise DataError(
                 f"{path / MANIFEST}: format version {manifest.get('version')}; this release reads {VERSION}"
             )
-        return cls(path, manifest)
+        packed = cls(path, manifest)
+        if packed.sealed:
+            register(packed)
+        return packed
 
     def __len__(self) -> int:
         return self.num_samples

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emonet_lightning.io import read_bytes, read_json
+from emonet_lightning.packing.ledger import use_of_run
 from emonet_lightning.taxonomy import Taxonomy
 
 Array = NDArray[np.float64]
@@ -107,6 +108,8 @@ class RunRecord:
     heads: Mapping[str, Any] = field(default_factory=dict)
     comparison: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
+    test_use: str = ""
+    """How often the test split was used so far; empty where there was no test."""
 
     @classmethod
     def read(
@@ -152,6 +155,7 @@ class RunRecord:
             heads=heads if heads is not None else manifest.get("training") or {},
             comparison=comparison,
             notes=notes,
+            test_use=use.sentence() if (use := use_of_run(run_dir)) else "",
         )
 
     def summary_results(self) -> list[tuple[str, float, int | None]]:

@@ -85,6 +85,8 @@ def _sections(record: RunRecord, emotions: EmotionFigures | None, pictures: set[
         yield "## Results"
         rows = [(f"`{key}`", _number(value), "" if count is None else str(count)) for key, value, count in results]
         yield _table(("figure", "value", "mean over emotions"), rows)
+    if record.test_use:
+        yield f"Honest testing: {record.test_use}."
     if record.comparison:
         yield from _systems(record.comparison)
     if emotions is not None:
@@ -212,7 +214,7 @@ def final_table(
 ) -> Table:
     """Return the console's closing table: stages, results, systems, best and worst emotions. Arguments as above."""
     record = RunRecord.read(Path(run_dir), stages, taxonomy, heads=heads, comparison=comparison, notes=notes)
-    table = Table(title=f"Run {record.name}", title_justify="left", title_style="bold")
+    table = Table(title=f"Run {record.name}", title_justify="left", title_style="bold", caption=record.test_use or None)
     table.add_column("figure")
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
