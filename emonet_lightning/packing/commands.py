@@ -64,7 +64,7 @@ def pack_command(
         unmatched: `error` refuses images without label and labels without image; `skip` leaves them out.
         splits: share of each split, as `--splits train=0.8,val=0.2`; all `train` (sealed: `test`) by default.
         seed: draw of the splits.
-        sealed: the set is for testing only; training on it is refused.
+        sealed: the set is for testing only; training or validating on it, or on copies of its images, is refused.
         near_duplicates: `group` keeps near duplicates in one split, `error` refuses them, `ignore` lets them be.
         near_duplicate_distance: differing bits of the 64-bit perceptual hash up to which images are near duplicates.
         shard_size: images per shard.
@@ -114,6 +114,8 @@ def pack_command(
         console.print(
             f"{out}: {packed.num_samples} images in {seconds:.1f} s ({packed.num_samples / seconds:.0f} images/s)"
         )
+        if packed.kind == "rated" and not sealed and shares is None:
+            console.print("rated by several: if this set is to judge by, pack it with --sealed, so that no run learns it")
         if packed.licence == "unknown":
             console.print("licence unknown: name it with --licence, so that whoever uses the set knows it")
 

@@ -12,7 +12,7 @@ from emonet_lightning.io import fingerprint, read_bytes
 from emonet_lightning.packing.images import MAX_BYTES
 from emonet_lightning.packing.samples import RawSample, normalise_key
 from emonet_lightning.ratings.answers import GENERATED
-from emonet_lightning.ratings.layouts import class_answers, class_emotions
+from emonet_lightning.ratings.classes import class_answers, class_emotions
 from emonet_lightning.ratings.long_form import Kind, Ratings
 from emonet_lightning.taxonomy import Taxonomy
 

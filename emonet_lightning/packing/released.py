@@ -10,11 +10,11 @@ import pyarrow as arrow
 from emonet_lightning.errors import DataError, nearest
 from emonet_lightning.io import fingerprint, sha256_bytes
 from emonet_lightning.packing.folders import answers_of, ratings_fingerprint, unique_keys
-from emonet_lightning.packing.parquet_rows import ParquetRows
 from emonet_lightning.packing.samples import RawSample
 from emonet_lightning.ratings.answers import GENERATED, Answers, check_kind, parse_answers
-from emonet_lightning.ratings.layouts import class_answers, class_emotions
+from emonet_lightning.ratings.classes import class_answers, class_emotions
 from emonet_lightning.ratings.long_form import Kind, Ratings
+from emonet_lightning.ratings.parquet_rows import ParquetRows
 from emonet_lightning.taxonomy import Taxonomy
 
 ROLES = {

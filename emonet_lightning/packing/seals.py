@@ -9,7 +9,7 @@ import functools
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,10 +17,16 @@ from emonet_lightning.errors import DataError, EmoNetError
 from emonet_lightning.io import fingerprint, read_json, write_json
 from emonet_lightning.messages import say
 
-if TYPE_CHECKING:
-    from emonet_lightning.packing.packed import PackedSet
-
 _DIGITS = 32  # of 64 hex digits of an image's sha256: 128 bits
+
+
+class ImageSet(Protocol):
+    """What a seal needs of a packed set."""
+
+    name: str
+    path: Path
+    keys: list[str]
+    image_sha256: list[str]
 
 
 class Seal(NamedTuple):
@@ -37,13 +43,13 @@ def state_root() -> Path:
     return Path(os.environ.get("EMONET_STATE") or "~/.local/state/emonet_lightning").expanduser()
 
 
-def seal_of(packed: "PackedSet") -> Seal:
+def seal_of(packed: ImageSet) -> Seal:
     """Return the seal of a set."""
     images = frozenset(digest[:_DIGITS] for digest in packed.image_sha256)
     return Seal(packed.name, str(packed.path.absolute()), images)
 
 
-def register(packed: "PackedSet") -> None:
+def register(packed: ImageSet) -> None:
     """Remember the images of a sealed set; a state folder that cannot be written is warned of, once."""
     seal = seal_of(packed)
     images = sorted(seal.images)
@@ -80,7 +86,7 @@ def _read(path: Path) -> Seal | None:
         return None
 
 
-def refuse_sealed(packed: "PackedSet", rows: np.ndarray, seals: Iterable[Seal]) -> None:
+def refuse_sealed(packed: ImageSet, rows: np.ndarray, seals: Iterable[Seal]) -> None:
     """Refuse to learn from images that some seal holds.
 
     Args:

@@ -58,7 +58,7 @@ def pack(
         num_processes: most processes that read, hash and write; fewer where one would get under 1,000 images, since
             starting one takes seconds.
         seed: draw of the splits.
-        sealed: mark the set as for testing only.
+        sealed: mark the set as for testing only, and remember its images so that copies are known (see `seals`).
         hash_near_duplicates: compute the perceptual hash of each image.
         near_duplicates: `group` keeps near duplicates in one split, `error` refuses them, `ignore` lets them be.
         near_duplicate_distance: differing bits of 64 up to which images are near duplicates.

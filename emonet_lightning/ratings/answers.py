@@ -4,7 +4,11 @@ import ast
 import json
 import math
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from emonet_lightning.errors import DataError
 from emonet_lightning.ratings.long_form import Kind
@@ -28,6 +32,11 @@ class Answers(NamedTuple):
     """Rater -> {slug: value}."""
 
 
+def is_number(text: str) -> bool:
+    """Whether a cell is an ASCII number, with a point as decimal mark if any."""
+    return _NUMBER.fullmatch(text) is not None
+
+
 def parse_value(text: str, where: str) -> float | bool | None:
     """Read one cell: an ASCII number, a yes or no (`True`, `False`), or None where it is empty.
 
@@ -38,7 +47,7 @@ def parse_value(text: str, where: str) -> float | bool | None:
         return None
     if text in _YES_NO:
         return _YES_NO[text]
-    if not _NUMBER.fullmatch(text):
+    if not is_number(text):
         raise DataError(f"{where}: '{text[:40]}' is not a number; write digits with a decimal point, or leave it empty")
     return float(text)
 
@@ -91,6 +100,69 @@ def check_kind(answers: Answers, kind: Kind, where: str) -> None:
         raise DataError(f"{where}: answers of kind '{answers.kind}' in a set of kind '{kind}'; name it with --kind")
 
 
+class Answered(NamedTuple):
+    """Answers of one rater about one image, as arrays."""
+
+    rater: str
+    columns: NDArray[np.int64]
+    """Columns of the taxonomy [n], each once."""
+    values: NDArray[np.float64]
+    """[n]."""
+    yes_no: bool
+
+
+class AnswerReader:
+    """Reads the answers about many images: `parse_answers`, quick where rows name the same emotions."""
+
+    def __init__(self, taxonomy: Taxonomy) -> None:
+        self._taxonomy = taxonomy
+        self._columns = {slug: column for column, slug in enumerate(taxonomy.slugs)}
+        self._known: dict[tuple[str, ...], NDArray[np.int64]] = {}
+
+    def read(self, value: Any, where: str) -> Iterator[Answered]:
+        """Yield the answers of each rater (`GENERATED` where none is named); arguments as for `parse_answers`."""
+        if isinstance(value, str) and (flat := flat_numbers(value)):
+            names = tuple(flat)
+            if (columns := self._known.get(names)) is None:
+                slugs = [_slug(name, self._taxonomy, where) for name in names]
+                columns = self._known[names] = np.array([-1 if s is None else self._columns[s] for s in slugs])
+            values, kept = np.fromiter(flat.values(), dtype=np.float64, count=len(flat)), columns >= 0
+            if np.isfinite(values).all() and len(set(columns[kept])) == kept.sum():
+                yield Answered(GENERATED, columns[kept], values[kept], False)
+                return
+        answers = parse_answers(value, self._taxonomy, where)
+        for rater, given in answers.ratings.items():
+            columns = np.array([self._columns[slug] for slug in given], dtype=np.int64)
+            yield Answered(rater, columns, np.array(list(given.values()), dtype=np.float64), answers.kind == "binary")
+
+
+def flat_numbers(text: str) -> dict[str, float] | None:
+    """Read the common literal `{'name': number, ...}` as JSON with the other quotes, 20 times as fast as `ast` does.
+
+    Returns:
+        What `ast.literal_eval` returns, or None for anything that is not such a literal.
+    """
+    if '"' in text or "\\" in text or len(text) > _MAX_LITERAL:
+        return None
+    try:
+        found = json.loads(text.replace("'", '"'), object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        return None
+    if type(found) is not _Pairs:
+        return None
+    flat = dict(found.pairs)
+    if len(flat) != len(found.pairs) or not {int, float}.issuperset(map(type, flat.values())):
+        return None
+    return flat
+
+
+class _Pairs:
+    """An object's names and values, also of names that stand in it twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        self.pairs = pairs
+
+
 def _load(value: Any, where: str) -> Any:
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
@@ -98,14 +170,38 @@ def _load(value: Any, where: str) -> Any:
         return value
     if len(value) > _MAX_LITERAL:
         raise DataError(f"{where}: annotations of {len(value)} characters; at most {_MAX_LITERAL} are read")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _refuse_twice((name for name, _ in pairs), where)
+        return dict(pairs)
+
     try:
-        return json.loads(value)
+        return json.loads(value, object_pairs_hook=once)
     except (ValueError, RecursionError):
         pass
     try:
-        return ast.literal_eval(value)
+        tree = ast.parse(value.strip(), mode="eval")
+        found = ast.literal_eval(tree)
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise DataError(f"{where}: annotations are neither JSON nor a Python literal: '{value[:60]}'") from error
+        raise DataError(f"{where}: annotations are neither JSON nor a Python literal: '{_ends(value)}'") from error
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            _refuse_twice((key.value for key in node.keys if isinstance(key, ast.Constant)), where)
+    return found
+
+
+def _refuse_twice(names: Iterable[Any], where: str) -> None:
+    seen = set()
+    for name in names:
+        if name in seen:
+            raise DataError(f"{where}: '{name}' is answered twice; keep one answer")
+        seen.add(name)
+
+
+def _ends(text: str) -> str:
+    """Start and end of a text on one line: damage is often at the end."""
+    line = " ".join(text.split())
+    return line if len(line) <= 90 else f"{line[:50]} ... {line[-30:]}"
 
 
 def _by_rater(value: Any, where: str) -> list[tuple[str, dict[Any, Any]]]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,8 @@ ROLES: dict[str, tuple[str, ...]] = {
     "annotations": ("annotations",),
 }
 """Column names that are recognised for each role, unless `columns` names another."""
-OPTIONAL_ROLES = ("prompted", "split", "meta", "group")
+OPTIONAL_ROLES = ("human", "prompted", "split", "meta", "group")
+"""Columns that are no ratings; they are called as their role unless `columns` names others."""
 
 
 class Table(NamedTuple):
@@ -30,10 +32,23 @@ class Table(NamedTuple):
     rows: list[list[str]]
     lines: list[int]
     """Line on which each row ends."""
+    is_cut: bool = False
+    """The last line has no line end: it may have been cut."""
+    unit: str = "line"
 
     def where(self, number: int) -> str:
         """File and line of a row, for errors."""
-        return f"{self.path}, line {self.lines[number]}"
+        return f"{self.path}, {self.unit} {self.lines[number]}"
+
+    def explained(self, error: DataError, number: int) -> DataError:
+        """Add to an error in the last line that the file may have been cut."""
+        if self.is_cut and number == len(self.rows) - 1:
+            return DataError(f"{error}; the file ends in the middle of a line and may be truncated: fetch it again")
+        return error
+
+    def only(self, kept: Sequence[int]) -> "Table":
+        """Return these rows of the table."""
+        return self._replace(rows=[self.rows[n] for n in kept], lines=[self.lines[n] for n in kept])
 
 
 def read_table(path: Path) -> Table:
@@ -72,12 +87,28 @@ def read_table(path: Path) -> Table:
             raise DataError(f"{path}: column {position} has no name; name or remove it")
         if header.count(column) > 1:
             raise DataError(f"{path}: column '{column}' is there twice; rename one")
-    for row, line in zip(rows, lines, strict=True):
+    table = Table(path, header, rows[1:], lines[1:], is_cut=not text.endswith(("\n", "\r")))
+    for number, row in enumerate(table.rows):
         if len(row) != len(header):
-            raise DataError(f"{path}, line {line}: {len(row)} cells, the header has {len(header)}; mend the line")
-    if len(rows) == 1:
+            error = DataError(f"{table.where(number)}: {len(row)} cells, the header has {len(header)}; mend the line")
+            raise table.explained(error, number)
+    if not table.rows:
         raise DataError(f"{path}: a header but no rows")
-    return Table(path, header, rows[1:], lines[1:])
+    return table
+
+
+def optional_column(table: Table, role: str, columns: dict[str, str]) -> int | None:
+    """Return the column that is called as its role or that `columns` names, or None.
+
+    Raises:
+        DataError: named but absent.
+    """
+    name = columns.get(role, role)
+    if name in table.header:
+        return table.header.index(name)
+    if role in columns:
+        raise DataError(f"{table.path}: no column '{name}' (given as columns.{role}); {nearest(name, table.header)}")
+    return None
 
 
 def _is_data(cell: str) -> bool:
@@ -90,13 +121,8 @@ def find_column(table: Table, role: str, columns: dict[str, str], required: bool
     Raises:
         DataError: named but absent, or required and not found; lists the columns.
     """
-    named = columns.get(role)
-    if named is not None:
-        if named not in table.header:
-            raise DataError(
-                f"{table.path}: no column '{named}' (given as columns.{role}); {nearest(named, table.header)}"
-            )
-        return table.header.index(named)
+    if role in columns:
+        return optional_column(table, role, columns)
     lower = [column.lower() for column in table.header]
     taken = {name for other, name in columns.items() if other != role}
     for name in ROLES[role]:
