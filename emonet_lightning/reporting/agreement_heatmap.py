@@ -1,0 +1,80 @@
+"""Heat map of the agreement of every annotator with every other, humans first."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from emonet_lightning.reporting.agreement_tables import title_of
+from emonet_lightning.reporting.drawing import DARK, GREY, HUMAN, short
+
+_COLOURS = colormaps["cividis"]
+
+
+def heatmap(found: Mapping[str, Any]) -> Figure:
+    """Draw pairwise agreement with its values; a line parts humans from systems, undefined cells are hatched.
+
+    A corner mark says that some emotions of a cell were undefined and are not in its mean.
+    """
+    pairwise = found["pairwise"]
+    names, num_humans = pairwise["annotators"], pairwise["num_humans"]
+    values = np.array(pairwise["kappa"], dtype=np.float64).reshape(len(names), len(names))
+    undefined = np.array(pairwise["num_undefined"], dtype=np.float64).reshape(values.shape)
+    side = 0.44 * max(len(names), 3)
+    figure = Figure(figsize=(3.6 + side, 3.0 + side), layout="compressed")
+    axes = figure.subplots()
+    known = values[~np.isnan(values) & ~np.eye(len(names), dtype=bool)]
+    low, high = (min(0.0, known.min()), max(known.max(), 1e-3)) if len(known) else (0.0, 1.0)
+    image = axes.imshow(np.full(values.shape, np.nan), cmap=_COLOURS, vmin=low, vmax=high)
+    for a in range(len(names)):
+        for b in range(len(names)):
+            corner = (b - 0.5, a - 0.5)
+            if a == b:
+                axes.add_patch(Rectangle(corner, 1, 1, facecolor="#F2F2F2", linewidth=0))
+            elif np.isnan(values[a, b]):
+                axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor=GREY, hatch="////", linewidth=0))
+            else:
+                share = (values[a, b] - low) / (high - low)
+                axes.add_patch(Rectangle(corner, 1, 1, facecolor=_COLOURS(share), edgecolor="white", linewidth=0.4))
+                ink = "white" if np.dot(_COLOURS(share)[:3], (0.299, 0.587, 0.114)) < 0.47 else "black"
+                axes.text(
+                    b,
+                    a,
+                    f"{values[a, b]:.2f}".replace("-0.00", "0.00"),
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color=ink,
+                )
+                if undefined[a, b] > 0:
+                    axes.plot(b + 0.36, a - 0.36, "o", color=ink, markersize=2.6, markeredgewidth=0)
+    if 0 < num_humans < len(names):
+        axes.axhline(num_humans - 0.5, color=HUMAN, linewidth=2.5)
+        axes.axvline(num_humans - 0.5, color=HUMAN, linewidth=2.5)
+    labels = [short(name, 32) for name in names]
+    axes.set_xticks(range(len(names)), labels, fontsize=8, rotation=90)
+    axes.set_yticks(range(len(names)), labels, fontsize=8)
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        for place, label in enumerate(ticks):
+            label.set_fontweight("bold" if place < num_humans else "normal")
+            label.set_color(HUMAN if place < num_humans else "#444444")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.suptitle("Agreement of every two annotators", x=0.01, ha="left", fontsize=11)
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30)
+    bar.set_label(f"{title_of(found, pairwise['metric'])}, mean over emotions", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    handles: list[Any] = [Patch(facecolor="#F2F2F2", label="with itself")]
+    if np.isnan(values[~np.eye(len(names), dtype=bool)]).any():
+        handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", linewidth=0, label="not defined"))
+    if (undefined[~np.isnan(values)] > 0).any():
+        dot = Line2D(
+            [], [], color=DARK, marker="o", markersize=2.6, linestyle="", label="not defined for some emotions"
+        )
+        handles.append(dot)
+    figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=3, frameon=False)
+    return figure
