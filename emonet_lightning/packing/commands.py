@@ -2,14 +2,14 @@
 
 import os
 import time
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from emonet_lightning.errors import UsageError
+from emonet_lightning.options import pairs
 from emonet_lightning.packing.shards import PackedSet, VerifyReport, pack
 from emonet_lightning.packing.sources import open_source
 from emonet_lightning.taxonomy import Taxonomy
@@ -115,26 +115,11 @@ def pack_command(
             f"{out}: {packed.num_samples} images in {seconds:.1f} s ({packed.num_samples / seconds:.0f} images/s)"
         )
         if packed.kind == "rated" and not sealed and shares is None:
-            console.print("rated by several: if this set is to judge by, pack it with --sealed, so that no run learns it")
+            console.print(
+                "rated by several: if it is there to judge by, pack it with --sealed, so that no run learns from it"
+            )
         if packed.licence == "unknown":
             console.print("licence unknown: name it with --licence, so that whoever uses the set knows it")
-
-
-def pairs(option: str, value: Mapping[str, Any] | str | None) -> dict[str, str] | None:
-    """Read `a=x,b=y` as a dict; a dict passes.
-
-    Raises:
-        UsageError: a part without '='.
-    """
-    if value is None or not isinstance(value, str):
-        return None if value is None else {name: str(given) for name, given in value.items()}
-    result = {}
-    for part in value.split(","):
-        name, equals, given = part.partition("=")
-        if not equals or not name.strip() or not given.strip():
-            raise UsageError(f"--{option} {value}: '{part}' is not NAME=VALUE; write --{option} a=x,b=y")
-        result[name.strip()] = given.strip()
-    return result
 
 
 def _share(split: str, value: str) -> float:

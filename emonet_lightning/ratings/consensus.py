@@ -73,7 +73,7 @@ def confirmed(num_yes: Counts, num_no: Counts) -> tuple[NDArray[np.bool_], NDArr
 
 
 def check_values(yes_value: float, no_value: float, low: float, high: float, option: str) -> None:
-    """Refuse values of a yes or a no that the scale does not have.
+    """Refuse values of a yes or a no that the scale does not have, and a yes that is worth no more than a no.
 
     Args:
         yes_value: score of a yes.
@@ -88,6 +88,8 @@ def check_values(yes_value: float, no_value: float, low: float, high: float, opt
     for name, value in (("yes_value", yes_value), ("no_value", no_value)):
         if not low <= value <= high:
             raise UsageError(f"{option}{name}: {value} is outside the taxonomy's levels {low:g}..{high:g}")
+    if yes_value <= no_value:
+        raise UsageError(f"{option}yes_value: {yes_value} is not above {option}no_value {no_value}; raise it")
 
 
 class BinaryQuestions(NamedTuple):
@@ -172,7 +174,7 @@ def _first_place(place: NDArray[np.int64] | None, question: NDArray[np.int64], n
 def _roles(
     ratings: Ratings, repeated: NDArray[np.bool_], clear: NDArray[np.bool_], question: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Per answer: 1 of a rater who saw only targets, -1 only contrasts, else 0; by images with one repeated question."""
+    """Per answer: 1 if its rater saw only targets, -1 only contrasts, else 0; by images with one repeated question."""
     num_raters = len(ratings.raters)
     sure = clear[question]
     targets = np.bincount(ratings.rater[sure & repeated[question]], minlength=num_raters)
