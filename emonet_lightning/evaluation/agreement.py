@@ -1,111 +1,295 @@
-"""Agreement of scores with targets, and of raters with each other, for all emotions at once.
+"""Agreement of systems with raters, and of raters with each other, for all emotions and bootstrap draws at once.
 
-Every function takes samples in rows and emotions in columns, works in float64 and answers one number per emotion; NaN
-in the answer means undefined, never zero. The trade-off: columns are ranked and summed together, in place of one call
-of scikit-learn or SciPy per emotion and pair of raters, which is what the tests compare with.
+Samples in rows, emotions in columns, float64; NaN means undefined, never zero. `judge_system` and `judge_raters` give
+the figures that stand beside each other in a report; the statistics that they are made of are importable from here too.
+Equal input gives equal bytes, whatever the number of threads.
 """
 
-from typing import Literal, NamedTuple
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emonet_lightning.evaluation.columns import Array, column_mean, correlation, float64, paired, ranks
+from emonet_lightning.evaluation.alpha import krippendorff_alpha
+from emonet_lightning.evaluation.association import (
+    auroc,
+    average_precision,
+    correlations,
+    detection,
+    mae,
+    pearson,
+    rmse,
+    spearman,
+    weighted_mean,
+)
+from emonet_lightning.evaluation.binning import (
+    first_half,
+    gold_levels,
+    heldout_column,
+    kappa_binned_heldout,
+    oracle_column,
+    oracle_kappa_binned,
+    quantile_bin,
+)
+from emonet_lightning.evaluation.bootstrap import draws, interval, num_units, over_raters
+from emonet_lightning.evaluation.columns import (
+    Array,
+    Ranking,
+    column_mean,
+    counted,
+    float64,
+    mean_rating,
+    median_rating,
+)
+from emonet_lightning.evaluation.kappa import (
+    RatingSums,
+    Rule,
+    mean_rater_kappa,
+    pooled_rater_kappa,
+    pooled_system_kappa,
+    quadratic_kappa,
+    rater_kappa,
+    rating_sums,
+    system_kappa,
+    to_levels,
+)
 
-Rule = Literal["truncate", "round"]
+__all__ = [
+    "RaterAgreement",
+    "Rule",
+    "SystemAgreement",
+    "UndefinedPairs",
+    "auroc",
+    "average_precision",
+    "draws",
+    "interval",
+    "judge_raters",
+    "judge_system",
+    "kappa_binned_heldout",
+    "krippendorff_alpha",
+    "mae",
+    "mean_rater_kappa",
+    "mean_rating",
+    "median_rating",
+    "num_units",
+    "oracle_kappa_binned",
+    "over_raters",
+    "pearson",
+    "pooled_rater_kappa",
+    "pooled_system_kappa",
+    "quadratic_kappa",
+    "quantile_bin",
+    "rater_agreement",
+    "rater_kappa",
+    "rater_scores",
+    "rater_spearman",
+    "rmse",
+    "spearman",
+    "system_kappa",
+    "system_rater_agreement",
+    "undefined_pairs",
+]
+
+_ASSOCIATIONS = (
+    "spearman",
+    "pearson",
+    "mae",
+    "rmse",
+    "spearman_median",
+    "pearson_median",
+    "average_precision",
+    "auroc",
+)
 
 
-def spearman(scores: ArrayLike, target: ArrayLike) -> Array:
-    """Return the rank correlation per emotion [K], ties sharing their average rank.
+def judge_system(
+    scores: ArrayLike,
+    values: ArrayLike,
+    slots: ArrayLike,
+    low: float,
+    high: float,
+    weights: ArrayLike | None = None,
+    present_threshold: float = 1.0,
+) -> dict[str, Array]:
+    """Return every figure of a system against raters.
 
     Args:
-        scores: predictions [N, K], any scale.
-        target: annotations [N, K]; NaN is a question not asked.
+        scores: [N, K], on the scale of the ratings for kappa, mae and rmse; NaN leaves the image out.
+        values: ratings [N, R, K]; NaN where a rater did not answer.
+        slots: the same ratings by position [N, S, K].
+        low: lowest level of the scale, a whole number.
+        high: highest level of the scale, a whole number.
+        weights: counts of images [1 + B, N], from `draws`; the sample itself by default.
+        present_threshold: an emotion is present where the mean rating is at least this.
 
     Returns:
-        [K] in -1..1; NaN where either side is constant, fewer than 3 samples are labelled, or a labelled sample's score
-        is NaN (a head that diverged has no figure).
+        Key -> [1 + B, K] (one row without weights). `kappa_truncate`, `kappa_round`: mean over the raters with whom
+        kappa is defined. Pooled over positions: `kappa_pooled_round`, `oracle_kappa_binned`, `kappa_binned_heldout`.
+        Against the mean rating: `spearman`, `pearson`, `mae`, `rmse`; against the median: `spearman_median`,
+        `pearson_median`; for presence: `average_precision`, `auroc`.
     """
-    scores, target, broken = paired(scores, target)
-    return np.where(broken, np.nan, correlation(ranks(scores), ranks(target)))
+    scores, values, slots = float64(scores), float64(values), float64(slots)
+    counts = counted(weights, len(scores))
+    missing = np.isnan(scores)
+    mean, median = mean_rating(values), median_rating(values)
+    mean[missing] = median[missing] = np.nan
+    gold, pooled, half = gold_levels(slots, low, high), rating_sums(slots, low, high), first_half(len(scores))
+
+    def of_emotion(k: int) -> dict[str, Array]:
+        found = {}
+        for rule in ("truncate", "round"):
+            of_raters = system_kappa(scores[:, [k]], values[..., [k]], low, high, rule, counts)
+            found[f"kappa_{rule}"] = column_mean(of_raters, axis=1)[:, 0]
+        found["kappa_pooled_round"] = pooled_system_kappa(scores[:, [k]], slots[..., [k]], low, high, counts)[:, 0]
+        known = ~np.isnan(scores[:, k] + gold[:, k])
+        own = RatingSums(*(part[:, k] for part in pooled))
+        x = Ranking(scores[:, k], np.flatnonzero(known))
+        found["oracle_kappa_binned"] = oracle_column(x, gold[:, k], own, low, high, counts)
+        found["kappa_binned_heldout"] = heldout_column(scores[:, k], known, half, gold[:, k], own, low, high, counts)
+        return found | _associations(scores[:, k], mean[:, k], median[:, k], counts, present_threshold)
+
+    return _stack(_each(of_emotion, scores.shape[1]))
 
 
-def pearson(scores: ArrayLike, target: ArrayLike) -> Array:
-    """Return the linear correlation per emotion [K]; arguments and undefined cases as in `spearman`."""
-    scores, target, broken = paired(scores, target)
-    return np.where(broken, np.nan, correlation(scores, target))
-
-
-def mae(scores: ArrayLike, target: ArrayLike) -> Array:
-    """Return the mean absolute error per emotion [K], in units of the target; NaN where nothing is labelled."""
-    scores, target, broken = paired(scores, target)
-    return np.where(broken, np.nan, column_mean(np.abs(scores - target)))
-
-
-def rmse(scores: ArrayLike, target: ArrayLike) -> Array:
-    """Return the root mean squared error per emotion [K], in units of the target; NaN where nothing is labelled."""
-    scores, target, broken = paired(scores, target)
-    return np.where(broken, np.nan, np.sqrt(column_mean((scores - target) ** 2)))
-
-
-def average_precision(scores: ArrayLike, positive: ArrayLike) -> Array:
-    """Return the average precision per emotion [K]: the sum of precision x step of recall over distinct thresholds.
-
-    Args:
-        scores: predictions [N, K], higher for yes.
-        positive: 1 for yes, 0 for no, NaN for a question not asked [N, K].
+def judge_raters(
+    values: ArrayLike,
+    slots: ArrayLike,
+    low: float,
+    high: float,
+    weights: ArrayLike | None = None,
+    present_threshold: float = 1.0,
+) -> dict[str, Array]:
+    """Return the human figure beside each key of `judge_system`, and alpha; arguments as there.
 
     Returns:
-        [K] in 0..1, as `sklearn.metrics.average_precision_score` on the labelled rows (equal scores count together);
-        NaN without a yes, without a no, or where a labelled score is NaN.
+        Key -> [1 + B, K]. `kappa_truncate`, `kappa_round`: mean over raters of a rater's mean with the others.
+        `kappa_pooled`: the anchor, over all pairs of positions, beside `kappa_pooled_round`, `oracle_kappa_binned` and
+        `kappa_binned_heldout`. Correlations, errors and detection: the leave-one-rater-out ceiling, each rater against
+        the mean or median of the others, mean over the raters with whom it is defined. `alpha_nominal`,
+        `alpha_ordinal`, `alpha_interval`.
     """
-    scores, positive, broken = paired(scores, positive)
-    if scores.shape[0] == 0:
-        return np.full(scores.shape[1], np.nan)
-    order = np.argsort(-scores, axis=0)  # highest first; NaN, which is not labelled, last
-    scores = np.take_along_axis(scores, order, axis=0)
-    positive = np.take_along_axis(positive, order, axis=0)
-    labelled = ~np.isnan(positive)
-    is_yes = np.where(labelled, positive, 0.0) > 0
-    # A threshold admits all rows of equal score, so each row takes the counts at the last row of its group.
-    last = np.ones(scores.shape, dtype=bool)
-    last[:-1] = scores[:-1] != scores[1:]
-    rows = np.where(last, np.arange(len(scores))[:, None], len(scores))
-    group_end = np.minimum.accumulate(rows[::-1], axis=0)[::-1]
-    num_yes = np.take_along_axis(np.cumsum(is_yes, axis=0), group_end, axis=0)
-    precision = num_yes / (group_end + 1)
-    total_yes = is_yes.sum(axis=0)
-    undefined = broken | (total_yes == 0) | (total_yes == labelled.sum(axis=0))
-    return np.where(undefined, np.nan, np.where(is_yes, precision, 0.0).sum(axis=0) / np.maximum(total_yes, 1))
+    values, slots = float64(values), float64(slots)
+    counts = counted(weights, len(values))
+
+    def of_emotion(k: int) -> dict[str, Array]:
+        own = values[..., [k]]
+        found = {
+            f"kappa_{rule}": column_mean(mean_rater_kappa(own, low, high, rule, counts), axis=1)[:, 0]
+            for rule in ("truncate", "round")
+        }
+        found["kappa_pooled"] = pooled_rater_kappa(slots[..., [k]], low, high, counts)[:, 0]
+        total = {key: np.zeros(len(counts)) for key in _ASSOCIATIONS}
+        number = {key: np.zeros(len(counts)) for key in _ASSOCIATIONS}
+        for _, figures in _leave_one_out(values[..., k], counts, present_threshold):
+            for key, figure in figures.items():
+                defined = ~np.isnan(figure)
+                total[key][defined] += figure[defined]
+                number[key] += defined
+        for key in _ASSOCIATIONS:
+            found[key] = np.where(number[key] > 0, total[key] / np.maximum(number[key], 1), np.nan)
+        for difference in ("nominal", "ordinal", "interval"):
+            found[f"alpha_{difference}"] = krippendorff_alpha(own, difference, counts)[:, 0]
+        return found
+
+    return _stack(_each(of_emotion, values.shape[2]))
 
 
-def quadratic_kappa(a: ArrayLike, b: ArrayLike, low: float, high: float, rule: Rule = "truncate") -> Array:
-    """Return Cohen's kappa with quadratic weights per emotion [K], from sums instead of confusion tables.
+def rater_scores(values: ArrayLike, low: float, high: float, present_threshold: float = 1.0) -> dict[str, Array]:
+    """Return the point figures of each rater against the others [R, K], keys as in `judge_raters`; NaN is undefined."""
+    values = float64(values)
+    found = {
+        "kappa_truncate": mean_rater_kappa(values, low, high, "truncate"),
+        "kappa_round": mean_rater_kappa(values, low, high, "round"),
+    }
+    found |= {key: np.full(values.shape[1:], np.nan) for key in _ASSOCIATIONS}
+    once = counted(None, len(values))
+    for k in range(values.shape[2]):
+        for rater, figures in _leave_one_out(values[..., k], once, present_threshold):
+            for key, figure in figures.items():
+                found[key][rater, k] = figure[0]
+    return found
 
-    kappa = 1 - sum (a - b)^2 / (sum a^2 + sum b^2 - 2 sum a sum b / n).
 
-    Args:
-        a: first rater or system [N, K]; NaN is missing.
-        b: second rater [N, K]; NaN is missing.
-        low: lowest level of the scale.
-        high: highest level of the scale.
-        rule: how values become levels: `truncate` as the released analysis does (toward zero; a level outside
-            low..high leaves the table with its pair), or `round` (nearest level, halves to even, then clipped).
+class UndefinedPairs(NamedTuple):
+    """How many pairs of raters there are per emotion [K], and why some have no kappa."""
 
-    Returns:
-        [K]; NaN with fewer than 2 samples or where both sides are the same constant (0/0).
-    """
-    both = _levels(a, low, high, rule), _levels(b, low, high, rule)
-    missing = np.isnan(both[0]) | np.isnan(both[1])
-    first, second = (np.where(missing, 0.0, side) for side in both)
-    return _kappa(
-        n=(~missing).sum(axis=0).astype(np.float64),
-        sum_a=first.sum(axis=0),
-        sum_b=second.sum(axis=0),
-        sum_aa=(first**2).sum(axis=0),
-        sum_bb=(second**2).sum(axis=0),
-        sum_ab=(first * second).sum(axis=0),
-    )
+    num_pairs: Array
+    apart: Array
+    """They share fewer than two images."""
+    constant: Array
+    """Both gave one and the same level to all images that they share."""
+
+
+def undefined_pairs(values: ArrayLike, low: float, high: float, rule: Rule = "truncate") -> UndefinedPairs:
+    """Count the pairs of raters that have no kappa, among raters of the emotion; arguments as in `rater_kappa`."""
+    levels = to_levels(values, low, high, rule)
+    counts = np.zeros((3, levels.shape[2]))
+    for k in range(levels.shape[2]):
+        given = ~np.isnan(levels[..., k])
+        active = given.any(axis=0)
+        shared = given[:, active].astype(np.float64)
+        upper = np.triu_indices(int(active.sum()), k=1)
+        apart = (shared.T @ shared)[upper] < 2
+        undefined = np.isnan(rater_kappa(levels[:, active][..., [k]], low, high, rule)[..., 0])[upper]
+        counts[:, k] = len(apart), apart.sum(), (undefined & ~apart).sum()
+    return UndefinedPairs(*counts)
+
+
+def rater_spearman(ratings: ArrayLike) -> Array:
+    """Return the rank correlation of each rater with the mean of the others [R, K]; ratings are [N, R, K]."""
+    ratings = float64(ratings)
+    found = np.full(ratings.shape[1:], np.nan)
+    for k in range(ratings.shape[2]):
+        given = ~np.isnan(ratings[..., k])
+        for rater in np.flatnonzero(given.any(axis=0)):
+            rows = given[:, rater]
+            others = mean_rating(np.delete(ratings[rows][..., [k]], rater, axis=1))
+            found[rater, k] = spearman(ratings[rows, rater, k][:, None], others)[0]
+    return found
+
+
+def _leave_one_out(ratings: Array, counts: Array, threshold: float) -> Iterator[tuple[int, dict[str, Array]]]:
+    """Yield each rater of one emotion [N, R] and the figures [D] against the others, where others rated too."""
+    for rater in np.flatnonzero((~np.isnan(ratings)).any(axis=0)):
+        rows = np.flatnonzero(~np.isnan(ratings[:, rater]))
+        others = np.delete(ratings[rows], rater, axis=1)[..., None]
+        mean, median = (np.full(len(ratings), np.nan) for _ in range(2))
+        mean[rows], median[rows] = mean_rating(others)[:, 0], median_rating(others)[:, 0]
+        yield int(rater), _associations(ratings[:, rater], mean, median, counts, threshold)
+
+
+def _associations(x: Array, mean: Array, median: Array, counts: Array, threshold: float) -> dict[str, Array]:
+    """Correlations, errors and detection [D] of one column, all [N]; mean and median are NaN where it is not judged."""
+    rows = np.flatnonzero(~np.isnan(mean))
+    if not len(rows):
+        return {key: np.full(len(counts), np.nan) for key in _ASSOCIATIONS}
+    ranked, times = Ranking(x, rows), np.take(counts, rows, axis=1)
+    error = x[rows] - mean[rows]
+    with_mean, with_median = (correlations(ranked, Ranking(target, rows), counts) for target in (mean, median))
+    precision, area = detection(ranked, mean >= threshold, counts)
+    return {
+        "spearman": with_mean.spearman,
+        "pearson": with_mean.pearson,
+        "mae": weighted_mean(np.abs(error), times),
+        "rmse": np.sqrt(weighted_mean(error**2, times)),
+        "spearman_median": with_median.spearman,
+        "pearson_median": with_median.pearson,
+        "average_precision": precision,
+        "auroc": area,
+    }
+
+
+def _each(of_emotion: Callable[[int], dict[str, Array]], num_emotions: int) -> list[dict[str, Array]]:
+    """Emotions in parallel: each is computed alone, so the number of threads changes no figure."""
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(of_emotion, range(num_emotions)))
+
+
+def _stack(emotions: list[dict[str, Array]]) -> dict[str, Array]:
+    return {key: np.stack([emotion[key] for emotion in emotions], axis=1) for key in emotions[0]} if emotions else {}
 
 
 class RaterAgreement(NamedTuple):
@@ -129,103 +313,15 @@ class SystemAgreement(NamedTuple):
 
 
 def rater_agreement(ratings: ArrayLike, low: float, high: float, rule: Rule = "truncate") -> RaterAgreement:
-    """Return the quadratic kappa of every pair of raters, on the samples that both rated.
-
-    Args:
-        ratings: [N, R, K]; NaN where a rater did not answer.
-        low: lowest level of the scale.
-        high: highest level of the scale.
-        rule: as in `quadratic_kappa`.
-    """
-    levels = _levels(ratings, low, high, rule)
-    num_raters, num_emotions = levels.shape[1:]
-    pairs = np.full((num_raters, num_raters, num_emotions), np.nan)
-    per_rater = np.full((num_raters, num_emotions), np.nan)
-    mean = np.full(num_emotions, np.nan)
-    for k in range(num_emotions):
-        # Thousands of raters may each know one emotion: only those who rated this one meet.
-        active = np.flatnonzero(~np.isnan(levels[:, :, k]).all(axis=0))
-        found = _pairwise_kappa(levels[:, active, k])
-        pairs[active[:, None], active, k] = found
-        per_rater[active, k] = column_mean(found)
-        mean[k] = column_mean(found[np.triu_indices(len(active), k=1)][:, None])[0]
-    return RaterAgreement(pairs, per_rater, mean)
+    """Return the quadratic kappa of every pair of raters, and its means; arguments as in `rater_kappa`."""
+    pairs = rater_kappa(ratings, low, high, rule)
+    upper = pairs[np.triu_indices(len(pairs), k=1)]
+    return RaterAgreement(pairs, column_mean(pairs), column_mean(upper))
 
 
 def system_rater_agreement(
     scores: ArrayLike, ratings: ArrayLike, low: float, high: float, rule: Rule = "truncate"
 ) -> SystemAgreement:
-    """Return the quadratic kappa of a system with each rater.
-
-    Args:
-        scores: [N, K] on the scale of the ratings.
-        ratings: [N, R, K]; NaN where a rater did not answer.
-        low: lowest level of the scale.
-        high: highest level of the scale.
-        rule: as in `quadratic_kappa`; whole-number ratings are the same under both.
-    """
-    ratings = float64(ratings)
-    repeated = np.broadcast_to(float64(scores)[:, None, :], ratings.shape)
-    per_rater = quadratic_kappa(_flat(repeated), _flat(ratings), low, high, rule).reshape(ratings.shape[1:])
+    """Return the quadratic kappa of a system with each rater, and its mean; arguments as in `system_kappa`."""
+    per_rater = system_kappa(scores, ratings, low, high, rule)
     return SystemAgreement(per_rater, column_mean(per_rater))
-
-
-def rater_spearman(ratings: ArrayLike) -> Array:
-    """Return the rank correlation of each rater with the mean of the others [R, K].
-
-    This is the human figure to read beside a system's Spearman against the mean of all raters. A sample counts where
-    the rater and at least one other answered; NaN as in `spearman`.
-
-    Args:
-        ratings: [N, R, K]; NaN where a rater did not answer.
-    """
-    ratings = float64(ratings)
-    given = ~np.isnan(ratings)
-    known = np.where(given, ratings, 0.0)
-    num_others = given.sum(axis=1, keepdims=True) - given
-    others = np.where(
-        given & (num_others > 0),
-        (known.sum(axis=1, keepdims=True) - known) / np.maximum(num_others, 1),
-        np.nan,
-    )
-    return spearman(_flat(ratings), _flat(others)).reshape(ratings.shape[1:])
-
-
-def mean_rating(ratings: ArrayLike) -> Array:
-    """Return the mean over the raters who answered [N, K] of ratings [N, R, K]; NaN where nobody did."""
-    return column_mean(float64(ratings).swapaxes(0, 1))
-
-
-def _flat(values: Array) -> Array:
-    return values.reshape(len(values), -1)  # [N, R, K] -> [N, R*K]
-
-
-def _levels(values: ArrayLike, low: float, high: float, rule: Rule) -> Array:
-    values = float64(values)
-    if rule == "truncate":
-        levels = np.trunc(values)
-        return np.where((levels >= low) & (levels <= high), levels, np.nan)
-    if rule == "round":
-        return np.clip(np.rint(values), low, high)
-    raise ValueError(f"rule must be 'truncate' or 'round', got {rule!r}")
-
-
-def _pairwise_kappa(levels: Array) -> Array:
-    """Kappa of all pairs of columns [R, R] of one emotion's levels [N, R]; NaN on the diagonal."""
-    given = (~np.isnan(levels)).astype(np.float64)
-    levels = np.where(given > 0, levels, 0.0)
-    # Row i, column j sums rater i's values over the samples that rater j rated too.
-    sums, squares = levels.T @ given, (levels**2).T @ given
-    kappa = _kappa(
-        n=given.T @ given, sum_a=sums, sum_b=sums.T, sum_aa=squares, sum_bb=squares.T, sum_ab=levels.T @ levels
-    )
-    np.fill_diagonal(kappa, np.nan)
-    return kappa
-
-
-def _kappa(*, n: Array, sum_a: Array, sum_b: Array, sum_aa: Array, sum_bb: Array, sum_ab: Array) -> Array:
-    # Sums of levels are whole numbers and exact, so the denominator times n is 0 exactly where kappa is undefined.
-    expected = n * (sum_aa + sum_bb) - 2 * sum_a * sum_b
-    observed = n * (sum_aa + sum_bb - 2 * sum_ab)
-    defined = (n >= 2) & (expected > 0)
-    return np.where(defined, 1.0 - observed / np.where(defined, expected, 1.0), np.nan)

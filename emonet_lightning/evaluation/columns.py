@@ -1,23 +1,25 @@
-"""Columns of samples with gaps (NaN): means, ranks and correlations of all columns at once."""
+"""Columns of samples with gaps (NaN): means, exact sums, and ranks, for the sample and all its bootstrap draws at once.
+
+Draws are counts of samples [D, N], so a statistic of a draw is a weighted one. The trade-off: one sort per column, and
+ranks from cumulative counts, in place of resampling and sorting the rows of every draw.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
+Counts = NDArray[np.int64]
 MIN_VALUES = 3
 """A correlation of fewer values is undefined: two points always lie on a line."""
+_CELLS = 160_000  # draws x samples held at once: the arrays of one block stay in the processor's cache
 
 
 def float64(values: ArrayLike) -> Array:
     """Return values as float64."""
     return np.asarray(values, dtype=np.float64)
-
-
-def ranks(values: ArrayLike) -> Array:
-    """Return the average rank of each value within its column, 1 for the lowest [N, K]; NaN stays NaN."""
-    values = float64(values)
-    return np.asarray(rankdata(values, axis=0, nan_policy="omit"), dtype=np.float64).reshape(values.shape)
 
 
 def paired(scores: ArrayLike, target: ArrayLike) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -30,34 +32,124 @@ def paired(scores: ArrayLike, target: ArrayLike) -> tuple[Array, Array, NDArray[
     return np.where(labelled, scores, np.nan), target, broken
 
 
-def column_mean(values: Array) -> Array:
-    """Mean over the first axis of what is not NaN; NaN where nothing is."""
+def column_mean(values: Array, axis: int = 0) -> Array:
+    """Mean over an axis of what is not NaN; NaN where nothing is."""
     given = ~np.isnan(values)
-    count = given.sum(axis=0)
-    return np.where(count > 0, np.where(given, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+    return ratio(np.where(given, values, 0.0).sum(axis=axis), given.sum(axis=axis))
 
 
-def correlation(a: Array, b: Array) -> Array:
-    """Correlation per column over rows where both are given."""
-    given = ~(np.isnan(a) | np.isnan(b))
-    enough = given.sum(axis=0) >= MIN_VALUES
-    if not enough.any():
-        return np.full(a.shape[1], np.nan)
-    (a, varied_a), (b, varied_b) = unit_columns(a, given), unit_columns(b, given)
-    return np.where(enough & varied_a & varied_b, np.clip((a * b).sum(axis=0), -1.0, 1.0), np.nan)
+def mean_rating(ratings: ArrayLike) -> Array:
+    """Return the mean over the raters who answered [N, K] of ratings [N, R, K]; NaN where nobody did."""
+    return column_mean(float64(ratings), axis=1)
 
 
-def unit_columns(values: Array, given: NDArray[np.bool_]) -> tuple[Array, NDArray[np.bool_]]:
-    """Centre columns and give them length 1 (not given: 0); say which vary at all.
+def median_rating(ratings: ArrayLike) -> Array:
+    """Return the median over the raters who answered [N, K] of ratings [N, R, K]; NaN where nobody did."""
+    ratings = float64(ratings)
+    if ratings.shape[1] == 0:
+        return np.full((len(ratings), ratings.shape[2]), np.nan)
+    ordered = np.sort(ratings, axis=1)  # NaN last
+    count = (~np.isnan(ratings)).sum(axis=1, keepdims=True)
+    lower, upper = (np.take_along_axis(ordered, np.maximum(at, 0), axis=1) for at in ((count - 1) // 2, count // 2))
+    # With an even number of answers, the mean of the two in the middle; an odd number meets itself.
+    return np.where(count > 0, lower + (np.where(count > 0, upper, 0.0) - lower) / 2, np.nan)[:, 0]
 
-    A column is constant if its values are equal, not if a sum of squares that is subject to rounding is 0.
+
+def ratio(numerator: ArrayLike, denominator: ArrayLike) -> Array:
+    """Return numerator / denominator, NaN (without a warning) where the denominator is not positive."""
+    denominator = float64(denominator)
+    defined = denominator > 0
+    return np.where(defined, float64(numerator) / np.where(defined, denominator, 1.0), np.nan)
+
+
+def counted(weights: ArrayLike | None, num_samples: int) -> Array:
+    """Return the counts of samples [D, N]; without weights one row of ones, the sample itself."""
+    if weights is None:
+        return np.ones((1, num_samples))
+    found = float64(weights)
+    if found.ndim != 2 or found.shape[1] != num_samples:
+        raise ValueError(f"weights {found.shape} must be [draws, {num_samples}]")
+    return found
+
+
+def as_asked(values: Array, weights: ArrayLike | None) -> Array:
+    """Drop the axis of draws [D, ...] where no weights were given."""
+    return values[0] if weights is None else values
+
+
+def sums(weights: Array, columns: Array) -> Array:
+    """Return weighted sums of columns [..., N, C] as [..., D, C], the same for any number of threads.
+
+    Whole numbers add up exactly in any order, so they go through one matrix product; others are summed in fixed order.
     """
-    high = np.where(given, values, -np.inf).max(axis=0)
-    low = np.where(given, values, np.inf).min(axis=0)
-    with np.errstate(invalid="ignore", over="ignore"):  # infinities: the correlation is undefined
-        centred = np.where(given, values - column_mean(np.where(given, values, np.nan)), 0.0)
-        # Dividing by the largest first keeps squares of tiny or huge values from underflow and overflow.
-        scale = np.abs(centred).max(axis=0)
-        centred = centred / np.where(scale > 0, scale, 1.0)
-        length = np.sqrt((centred**2).sum(axis=0))
-    return centred / np.where(length > 0, length, 1.0), (high > low) & (length > 0)
+    bound = float(np.abs(columns).max(initial=0.0)) * float(weights.sum(axis=1).max(initial=0.0))
+    if bound < 2**53 and np.array_equal(columns, np.rint(columns)):
+        exact = np.float32 if bound < 2**24 else np.float64
+        return np.matmul(weights.astype(exact, copy=False), columns.astype(exact, copy=False)).astype(np.float64)
+    flipped = np.ascontiguousarray(columns.swapaxes(-1, -2))
+    return np.asarray(np.einsum("dn,...cn->...dc", weights, flipped))
+
+
+class Drawn(NamedTuple):
+    """Some draws of a sorted column."""
+
+    block: slice
+    """Which draws."""
+    counts: Counts
+    """Copies of each sample, in sorted order [d, n]."""
+    times: Array
+    """The same as float64."""
+    below: Counts
+    """Copies before each place in the order [d, n + 1]; the last is their number."""
+
+
+class Ranking:
+    """One column of values, sorted once, ranked under any counts of its samples.
+
+    Args:
+        column: values [N].
+        rows: samples that take part; ties keep their order.
+    """
+
+    def __init__(self, column: Array, rows: NDArray[np.intp]) -> None:
+        self.column = column
+        self.order = rows[np.argsort(column[rows], kind="stable")]
+        self.values = column[self.order]
+        new = np.ones(len(rows), dtype=bool)
+        new[1:] = self.values[1:] != self.values[:-1]
+        self.starts = np.flatnonzero(new)
+        self.ends = np.append(self.starts[1:], len(rows)).astype(np.intp)
+        self.code = np.cumsum(new) - 1  # group of equal values, per place in the order
+        self.first = self.starts[self.code]
+
+    def blocks(self, weights: Array) -> Iterator[Drawn]:
+        """Yield draws in blocks; rankings under the same weights [D, N] are cut at the same draws."""
+        height = max(16, _CELLS // max(weights.shape[1], 1))
+        for start in range(0, len(weights), height):
+            block = slice(start, start + height)
+            times = np.take(weights[block], self.order, axis=1)
+            counts = times.astype(np.int64)
+            yield Drawn(block, counts, times, cumulative(counts))
+
+    def doubled(self, below: Counts) -> Counts:
+        """Twice the average rank (from 0) plus 1, per place in the order [d, n]: whole numbers even among ties."""
+        if len(self.starts) == len(self.order):
+            return below[:, :-1] + below[:, 1:]
+        return np.take(self.by_group(below), self.code, axis=1)
+
+    def by_group(self, below: Counts) -> Counts:
+        """As `doubled`, per group of equal values [d, groups]."""
+        return below[:, self.starts] + below[:, self.ends]
+
+    def spread(self, below: Counts) -> Array:
+        """Sum of squares [d] of the centred doubled ranks; exactly 0 where all copies are equal."""
+        group = (below[:, self.ends] - below[:, self.starts]).astype(np.float64)
+        total = below[:, -1].astype(np.float64)
+        return (total * total * total - np.einsum("dn,dn,dn->d", group, group, group)) / 3
+
+
+def cumulative(values: Counts) -> Counts:
+    """Running sums along the rows, from 0 [d, n + 1]."""
+    found = np.zeros((len(values), values.shape[1] + 1), dtype=np.int64)
+    np.cumsum(values, axis=1, out=found[:, 1:])
+    return found
