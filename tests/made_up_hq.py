@@ -93,8 +93,8 @@ def write_hq_csv(
 
 def _shares(taxonomy: Taxonomy, rng: np.random.Generator) -> np.ndarray:
     """Share of the variance of an expert's impression that all experts have in common, by emotion."""
-    share = rng.permutation(np.linspace(0.0, 0.55, len(taxonomy)))
-    share[[taxonomy.slugs.index(slug) for slug in _CLEAR]] = (0.84, 0.8, 0.74, 0.7, 0.62)
+    share = rng.permutation(np.linspace(0.0, 0.42, len(taxonomy)))
+    share[[taxonomy.slugs.index(slug) for slug in _CLEAR]] = (0.74, 0.7, 0.62, 0.58, 0.5)
     return share
 
 

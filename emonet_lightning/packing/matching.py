@@ -1,13 +1,11 @@
 """Joining images and label files by name: what has no partner is an error, or counted and left out."""
 
-import json
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from emonet_lightning.errors import DataError
-from emonet_lightning.io import read_bytes
 from emonet_lightning.ratings.layouts import Labels
 from emonet_lightning.ratings.long_form import Ratings
 
@@ -141,23 +139,3 @@ def reorder(labels: Labels, rows: list[int]) -> tuple[Ratings, list[dict[str, st
         keys=[old.keys[row] for row in rows],
     )
     return ratings, [labels.extra[row] for row in rows]
-
-
-def read_index_map(path: Path) -> dict[str, int]:
-    """Read the JSON that maps lost file names to row numbers.
-
-    Raises:
-        MissingInputError: no such file.
-        DataError: not an object of name -> non-negative whole number.
-    """
-    try:
-        content = json.loads(read_bytes(path))
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(content, dict) or not all(
-        isinstance(row, int) and not isinstance(row, bool) and row >= 0 for row in content.values()
-    ):
-        raise DataError(f"{path}: a JSON object of file name -> row number is needed")
-    if len(set(content.values())) != len(content):
-        raise DataError(f"{path}: two file names have one row number; each must have its own")
-    return content

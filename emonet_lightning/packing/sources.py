@@ -8,10 +8,11 @@ from rich.console import Console
 
 from emonet_lightning.errors import DataError, MissingInputError, UsageError, nearest
 from emonet_lightning.packing.folders import ImageFiles, SampleInfo, class_folder_ratings, list_images, no_ratings
-from emonet_lightning.packing.matching import NameIndex, Unmatched, match, read_index_map
+from emonet_lightning.packing.matching import NameIndex, Unmatched, match
 from emonet_lightning.packing.released import JoinedRatings, ParquetSource
 from emonet_lightning.packing.samples import Source
 from emonet_lightning.packing.tars import TarSource
+from emonet_lightning.ratings.index_map import read_index_map
 from emonet_lightning.ratings.layouts import read_labels
 from emonet_lightning.ratings.long_form import Kind
 from emonet_lightning.ratings.parquet_rows import ParquetRows, find_parquet

@@ -127,7 +127,7 @@ class AnswerReader:
                 slugs = [_slug(name, self._taxonomy, where) for name in names]
                 columns = self._known[names] = np.array([-1 if s is None else self._columns[s] for s in slugs])
             values, kept = np.fromiter(flat.values(), dtype=np.float64, count=len(flat)), columns >= 0
-            if np.isfinite(values).all() and len(set(columns[kept])) == kept.sum():
+            if len(set(columns[kept].tolist())) == kept.sum():
                 yield Answered(GENERATED, columns[kept], values[kept], False)
                 return
         answers = parse_answers(value, self._taxonomy, where)
@@ -137,15 +137,15 @@ class AnswerReader:
 
 
 def flat_numbers(text: str) -> dict[str, float] | None:
-    """Read the common literal `{'name': number, ...}` as JSON with the other quotes, 20 times as fast as `ast` does.
+    """Read the common literal `{'name': number, ...}` as JSON, with the other quotes, 20 times as fast as `ast` does.
 
     Returns:
         What `ast.literal_eval` returns, or None for anything that is not such a literal.
     """
-    if '"' in text or "\\" in text or len(text) > _MAX_LITERAL:
+    if "\\" in text or len(text) > _MAX_LITERAL:
         return None
     try:
-        found = json.loads(text.replace("'", '"'), object_pairs_hook=_Pairs)
+        found = json.loads(text if '"' in text else text.replace("'", '"'), object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
         return None
     if type(found) is not _Pairs:
@@ -153,7 +153,7 @@ def flat_numbers(text: str) -> dict[str, float] | None:
     flat = dict(found.pairs)
     if len(flat) != len(found.pairs) or not {int, float}.issuperset(map(type, flat.values())):
         return None
-    return flat
+    return flat if all(map(math.isfinite, flat.values())) else None
 
 
 class _Pairs:

@@ -90,8 +90,8 @@ def read_table(path: Path) -> Table:
     table = Table(path, header, rows[1:], lines[1:], is_cut=not text.endswith(("\n", "\r")))
     for number, row in enumerate(table.rows):
         if len(row) != len(header):
-            error = DataError(f"{table.where(number)}: {len(row)} cells, the header has {len(header)}; mend the line")
-            raise table.explained(error, number)
+            wrong = DataError(f"{table.where(number)}: {len(row)} cells, the header has {len(header)}; mend the line")
+            raise table.explained(wrong, number)
     if not table.rows:
         raise DataError(f"{path}: a header but no rows")
     return table
