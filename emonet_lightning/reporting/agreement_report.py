@@ -53,17 +53,14 @@ def write_agreement_report(
     Raises:
         OutputError: the folder cannot be written.
     """
-    from emonet_lightning.reporting import (
-        agreement_figures,
-        agreement_heatmap,
-        drawing,
-    )  # here: matplotlib loads slowly
+    # here: matplotlib loads slowly
+    from emonet_lightning.reporting import agreement_emotions, agreement_figures, agreement_heatmap, drawing
 
     out_dir = Path(out_dir)
     drawn = {"systems": agreement_figures.overview(found)}
-    drawn |= {f"emotions_{metric}": agreement_figures.by_emotion(found, metric) for metric in found["headline"]}
+    drawn |= {f"emotions_{metric}": agreement_emotions.by_emotion(found, metric) for metric in found["headline"]}
     drawn["pairwise_kappa"] = agreement_heatmap.heatmap(found)
-    drawn["alpha"] = agreement_figures.alpha(found)
+    drawn["alpha"] = agreement_emotions.alpha(found)
     drawn["groups"] = agreement_figures.by_group(found, found["pairwise"]["metric"])
     if found.get("reliability"):
         scale = taxonomy.dimensions[0]

@@ -8,6 +8,7 @@ import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -55,6 +56,12 @@ def family_styles(families: Sequence[str | None]) -> dict[str | None, tuple[str,
     return {name: (PALETTE[i % len(PALETTE)], HATCHES[i // len(PALETTE) % 4]) for i, name in enumerate(names)}
 
 
+def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
+    """Put a legend outside the axes, where it hides nothing."""
+    if handles:
+        figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=3, frameon=False)
+
+
 def png(figure: Figure) -> bytes:
     """Render as PNG; equal figures give equal bytes."""
     buffer = io.BytesIO()
@@ -76,6 +83,8 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
         OutputError: the folder cannot be written.
     """
     paths = []
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # placed once for both: that takes longer than drawing
     for ending, render in (("png", png), ("pdf", pdf)):
         paths.append(Path(folder) / f"{name}.{ending}")
         atomic_write(paths[-1], render(figure))

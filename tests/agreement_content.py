@@ -1,0 +1,221 @@
+"""Content of agreement.json as `evaluate agreement` writes it, made up: what reports are drawn from."""
+
+import numpy as np
+
+HEADLINE = ["oracle_kappa_binned", "kappa_truncate", "spearman"]
+METRICS = {
+    # name, human figure beside it, higher is better
+    "oracle_kappa_binned": ("binned kappa (oracle)", "kappa_pooled", True),
+    "kappa_binned_heldout": ("binned kappa (held out)", "kappa_pooled", True),
+    "kappa_truncate": ("kappa (truncate)", "kappa_truncate", True),
+    "spearman": ("Spearman", "spearman", True),
+    "mae": ("MAE", "mae", False),
+}
+HUMAN_METRICS = {
+    "kappa_pooled": ("pooled kappa", None, True),
+    "alpha_interval": ("alpha (interval)", None, True),
+}
+SYSTEMS = [
+    "Empathic Insight Face Small",
+    "Empathic Insight Face Large",
+    "Gemini 2.0 Flash ZS",
+    "Hume Face*",
+    "Gemini 2.5 Flash MS",
+    "Gemini 2.5 Pro 03-25 ZS",
+    "Gemini 2.0 Flash MS",
+    "Qwen Plus ZS",
+    "GPT-4o ZS",
+    "Random Baseline",
+    "Pixtral Large ZS",
+    "Claude 3.7 MS",
+    "Nova Pro ZS",
+    "Gemini 2.5 Flash ZS",
+]
+TRIVIAL = ["all-zero", "oracle mean", "random", "prompted label"]
+GROUPS = {"Empathic": "Our Models", "Hume": "Proprietary", "Random": "Random Baseline"}
+
+
+def group_of(name):
+    for start, group in GROUPS.items():
+        if name.startswith(start):
+            return group
+    ending = {"MS": "VLM multi-shot", "ZS": "VLM zero-shot"}
+    return ending.get(name[-2:], "Trivial" if name in TRIVIAL else "Systems")
+
+
+def summary(rng, values, reliable, width=0.02):
+    values = np.asarray(values, dtype=float)
+    half = width + 0.03 * rng.random(len(values))
+
+    def cells(column):
+        return [None if np.isnan(value) else float(value) for value in column]
+
+    def over(chosen):
+        own = values[chosen]
+        defined = own[~np.isnan(own)]
+        value = float(defined.mean()) if len(defined) else None
+        return {
+            "value": value,
+            "low": None if value is None else value - width / 2,
+            "high": None if value is None else value + width / 2,
+            "num_emotions": len(defined),
+            "num_undefined": int(np.isnan(own).sum()),
+        }
+
+    return {
+        "sets": {"all": over(np.full(len(values), True)), "reliable": over(reliable), "rest": over(~reliable)},
+        "per_emotion": {
+            "value": cells(values),
+            "low": cells(values - half),
+            "high": cells(values + half),
+            "n": [0 if np.isnan(value) else 2500 for value in values],
+        },
+    }
+
+
+def agreement_content(taxonomy, raters=8, systems=SYSTEMS, trivial=TRIVIAL, defined=True, seed=0):
+    """A dict with the schema of agreement.json; `defined=False` makes every figure null."""
+    rng = np.random.default_rng(seed)
+    num = taxonomy.num_emotions
+    human = [f"{i + 1}{'abcdefgh'[i % 8]}c4-rater" for i in range(raters)]
+    alpha = np.sort(0.6 * rng.random(num) ** 1.6 - 0.05)[::-1][rng.permutation(num)]
+    if raters < 2 or not defined:
+        alpha = np.full(num, np.nan)
+    reliable = np.nan_to_num(alpha, nan=-1) >= 0.3
+    nothing = np.full(num, np.nan)
+
+    def figures(quality, keys):
+        made = {}
+        for key in keys:
+            values = quality * (0.1 + np.nan_to_num(alpha, nan=0.2)) + rng.normal(0, 0.04, num)
+            made[key] = summary(rng, values if defined else nothing, reliable)
+        return made
+
+    own = {}
+    strength = np.linspace(1.25, 0.0, max(len(systems), 1)) ** 1.5
+    for place, name in enumerate([*systems, *trivial]):
+        kind = "system" if name in systems else "reference" if name == "prompted label" else "trivial"
+        quality = strength[place] if kind == "system" else 0.02
+        own[name] = {
+            "kind": kind,
+            "notes": ["3 rows of the same image averaged"] if "Large" in name else [],
+            "num_images": 2500,
+            "num_emotions_scored": num,
+            "metrics": figures(quality, METRICS),
+        }
+        if name == "all-zero" or "Hume" in name:
+            lost = np.arange(num) % 4 == 1 if "Hume" in name else np.full(num, True)
+            values = [None if gone else value for gone, value in zip(lost, rng.random(num), strict=True)]
+            column = np.array(values, dtype=float) * 0.5
+            own[name]["metrics"]["kappa_truncate"] = summary(rng, column if defined else nothing, reliable)
+    annotators = [*human, *own]
+    count = len(annotators)
+    level = np.r_[np.full(raters, 1.0), [strength[systems.index(n)] if n in systems else 0.0 for n in own]]
+    kappa = 0.25 * np.sqrt(np.outer(level, level)) + rng.normal(0, 0.02, (count, count))
+    kappa = (kappa + kappa.T) / 2
+    undefined = np.zeros((count, count), dtype=int)
+    np.fill_diagonal(kappa, np.nan)
+    for row, name in enumerate(annotators):
+        if name == "Hume Face*":
+            undefined[row], undefined[:, row] = num // 4, num // 4
+        if name == "all-zero" or not defined:
+            kappa[row], kappa[:, row] = np.nan, np.nan
+            undefined[row], undefined[:, row] = num, num
+    np.fill_diagonal(undefined, 0)
+
+    def difference(other, metric, subset, wide=False):
+        value = rng.normal(0.02 if wide else 0.1, 0.02)
+        half = 0.08 if wide else 0.02
+        bounds = {"difference": value, "low": value - half, "high": value + half, "same_images": "Hume" not in other}
+        null = {} if defined else dict.fromkeys(("difference", "low", "high"))
+        return {"metric": metric, "set": subset, "system": other, **bounds, **null}
+
+    subject = systems[0] if systems else None
+    of = [
+        difference(other, metric, subset, other == "Empathic Insight Face Large")
+        for metric in HEADLINE
+        for other in (["humans"] if raters > 1 else []) + [name for name in own if name != subject]
+        for subset in ("all", "reliable", "rest")
+    ]
+    human_keys = {**METRICS, **HUMAN_METRICS}
+    humans = None
+    if raters > 1:
+        metrics = figures(1.0, [key for key in human_keys if "binned" not in key])
+        metrics["alpha_interval"] = summary(rng, alpha, reliable)
+        shown = ("kappa_truncate", "kappa_pooled", "spearman")
+        humans = {
+            "metrics": metrics,
+            "per_rater": {key: {name: float(0.2 + 0.1 * rng.random()) for name in human} for key in shown},
+        }
+    names = [dimension.name for dimension in taxonomy.dimensions[:num]]
+    protocol = {
+        name: {
+            "group": "Human Annotators" if name in human else group_of(name),
+            "average": 0.2,
+            "std": 0.1,
+            "median": 0.19,
+            "top_emotion": names[0],
+            "could_be_annotator_p": 0.00001 if "Gemini" in name else 0.4,
+            "per_emotion": [float(value) for value in rng.normal(0.2, 0.1, num)] if name in human else None,
+        }
+        for name in annotators
+        if raters > 1 and defined
+    }
+    bins = np.linspace(0.2, 6.5, 10)
+    return {
+        "schema": "emonet_lightning agreement 1",
+        "taxonomy": {
+            "name": taxonomy.name,
+            "digest": taxonomy.digest,
+            "emotions": [{"name": d.name, "slug": d.slug, "family": d.family} for d in taxonomy.dimensions[:num]],
+        },
+        "ratings": {
+            "name": "hq",
+            "num_images": 2500,
+            "num_raters": raters,
+            "raters": human,
+            "num_ratings": 400000,
+            "raters_per_image": {"min": 4, "mean": 4.0, "max": 4},
+            "low": 0.0,
+            "high": 7.0,
+            "notes": ["'Hopelessness' read as 'Helplessness' 10000 times"],
+        },
+        "bootstrap": {"num_draws": 500, "seed": 0, "level": 0.95, "unit": "image", "num_units": 2500},
+        "reliable": {
+            "metric": "alpha_interval",
+            "threshold": 0.3,
+            "emotions": [taxonomy.slugs[k] for k in np.flatnonzero(reliable)],
+        },
+        "metrics": {
+            key: {"name": name, "rule": f"how {name} is computed", "human": beside, "higher_is_better": better}
+            for key, (name, beside, better) in human_keys.items()
+        },
+        "headline": list(HEADLINE),
+        "humans": humans or {"metrics": {}, "per_rater": {}},
+        "systems": own,
+        "differences": {"subject": subject, "of": of if subject else []},
+        "against_humans": [
+            difference(name, metric, subset, name in systems[:3])
+            for metric in HEADLINE
+            for name in own
+            for subset in ("all", "reliable", "rest")
+            if raters > 1
+        ],
+        "pairwise": {
+            "metric": "kappa_truncate",
+            "annotators": annotators,
+            "num_humans": raters,
+            "kappa": [[None if np.isnan(value) else float(value) for value in row] for row in kappa],
+            "num_undefined": undefined.tolist(),
+        },
+        "released_protocol": protocol,
+        "reliability": {
+            name: {
+                "bin_mean_score": [float(value) for value in bins * (1 if place % 2 else 1 / 7)],
+                "bin_mean_rating": [float(value) for value in np.minimum(0.4 * bins + rng.random(10) * 0.4, 7)],
+                "n": [int(value) for value in np.geomspace(5000, 20, 10)],
+            }
+            for place, name in enumerate(own)
+            if defined
+        },
+    }
