@@ -1,0 +1,265 @@
+"""Transfer to another dataset's classes: three ways from 40 scores to a class, and what each is worth by chance.
+
+All rules have one form here: which classes a rule credits to each image [N, C]. Argmax rules credit one class, the
+released any-hit rule credits every class with a head above the cutoff. So recall, F1, shuffled labels and bootstrap
+draws are the same few sums for all of them, taken for all draws by one matrix product.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
+
+from emonet_lightning.evaluation.bootstrap import interval
+from emonet_lightning.evaluation.columns import Array, float64
+
+Labels = NDArray[np.int64]
+Credits = NDArray[np.bool_]
+RULES = {
+    "any_hit": "right where any head mapped to the true class has a softmax above the cutoff, so several classes can "
+    "be right for one image (the released rule)",
+    "argmax": "class of the mapped head with the highest score; of equal heads the first in the taxonomy's order",
+    "class_sum": "class whose heads' softmax sums to most; of equal classes the first",
+}
+METRICS = {
+    "accuracy": "share of images for which the rule names the true class",
+    "macro_recall": "share within each class, mean over classes with images",
+    "macro_f1": "2 TP / (images of the class + images for which the rule names it), mean over classes with images",
+}
+_BLOCK = 4_000_000  # permuted labels held at once
+
+
+class Decisions(NamedTuple):
+    """What a system's scores say about N images."""
+
+    credits: dict[str, Credits]
+    """Rule -> [N, C]: the classes that it names."""
+    heads_on: NDArray[np.int64] | None
+    """Mapped heads above the cutoff [N]; None for a system without heads."""
+
+
+def mapped_softmax(scores: ArrayLike) -> Array:
+    """Softmax over each image's mapped heads [N, M] of mean-subtracted scores, temperature 1."""
+    return np.asarray(softmax(float64(scores), axis=1))
+
+
+def decide(scores: ArrayLike, head_class: Labels, num_classes: int, cutoff: float) -> Decisions:
+    """Apply all rules.
+
+    Args:
+        scores: mean-subtracted scores of the mapped heads, finite [N, M].
+        head_class: class of each head [M].
+        num_classes: C.
+        cutoff: softmax above which a head is on.
+    """
+    scores = float64(scores)
+    shares = mapped_softmax(scores)
+    member = np.eye(num_classes, dtype=bool)[head_class]  # [M, C]
+    on = shares > cutoff
+    return Decisions(
+        {
+            "any_hit": (on.astype(np.int64) @ member) > 0,
+            "argmax": _one_hot(head_class[scores.argmax(axis=1)], num_classes),
+            "class_sum": _one_hot((shares @ member).argmax(axis=1), num_classes),
+        },
+        on.sum(axis=1),
+    )
+
+
+def trivial_systems(
+    labels: Labels, head_class: Labels, num_classes: int, cutoff: float, low: float, high: float, seed: int
+) -> dict[str, Decisions]:
+    """Return what needs no model: always the most frequent class, random scores in low..high, all-equal scores."""
+    size = (len(labels), len(head_class))
+    most = np.full(len(labels), np.bincount(labels, minlength=num_classes).argmax())
+    random = np.random.default_rng([seed, 1]).uniform(low, high, size)
+    return {
+        "most frequent class": Decisions({rule: _one_hot(most, num_classes) for rule in RULES}, None),
+        "random scores": decide(random, head_class, num_classes, cutoff),
+        "equal scores": decide(np.zeros(size), head_class, num_classes, cutoff),
+    }
+
+
+class Tally(NamedTuple):
+    """Figures of one rule, the sample itself first, then its draws."""
+
+    recall: Array
+    """[1+B, C]; NaN where a draw has no image of the class."""
+    metrics: dict[str, Array]
+    """Metric -> [1+B]."""
+
+
+def tally(credits: Credits, labels: Labels, weights: Array) -> Tally:
+    """Return recall per class, accuracy, macro recall and macro F1 of one rule for all draws.
+
+    Args:
+        credits: classes that the rule names [N, C].
+        labels: true classes [N].
+        weights: how often each image counts [1+B, N], the first row all ones.
+    """
+    num_classes = credits.shape[1]
+    truth = _one_hot(labels, num_classes)
+    size, named, right = np.split(weights @ np.hstack([truth, credits, truth & credits]), 3, axis=1)  # each [1+B, C]
+    with np.errstate(invalid="ignore"):
+        recall = np.where(size > 0, right / size, np.nan)
+        f1 = np.where(size > 0, 2 * right / (size + named), np.nan)
+    return Tally(
+        recall,
+        {
+            "accuracy": right.sum(axis=1) / size.sum(axis=1),
+            "macro_recall": np.nanmean(recall, axis=1),
+            "macro_f1": np.nanmean(f1, axis=1),
+        },
+    )
+
+
+def permuted_recalls(credits: Sequence[Credits], labels: Labels, num_permutations: int, seed: int) -> Array:
+    """Return recall per class of each rule when true labels are shuffled over images [rules, P, C]; NaN: no images.
+
+    All rules see the same shuffles: permutation p is the p-th of `default_rng(seed).permuted` rows.
+    """
+    num_classes = credits[0].shape[1]
+    size = np.bincount(labels, minlength=num_classes).astype(np.float64)
+    rng = np.random.default_rng(seed)
+    result = np.empty((len(credits), num_permutations, num_classes))
+    step = max(1, _BLOCK // max(1, len(labels)))
+    rows = np.arange(len(labels))
+    for start in range(0, num_permutations, step):
+        shuffled = rng.permuted(np.tile(labels, (min(step, num_permutations - start), 1)), axis=1)
+        cell = shuffled + num_classes * np.arange(len(shuffled))[:, None]
+        for rule, credit in enumerate(credits):
+            right = np.bincount(cell[credit[rows, shuffled]], minlength=len(shuffled) * num_classes)
+            result[rule, start : start + len(shuffled)] = right.reshape(-1, num_classes)
+    return np.divide(result, size, out=np.full_like(result, np.nan), where=size > 0)
+
+
+def chance(observed: float, permuted: Array, level: float) -> dict[str, Any]:
+    """Return what shuffled labels reach: mean, range, and how often they reach the observed figure.
+
+    Args:
+        observed: figure with the true labels.
+        permuted: the same figure with shuffled labels [P].
+        level: share of the shuffles inside `low`..`high`.
+    """
+    low, high = np.quantile(permuted, [(1 - level) / 2, (1 + level) / 2])
+    reached = int((permuted >= observed - 1e-12).sum())  # sums in another order differ in the last bit
+    return {
+        "value": float(permuted.mean()),
+        "low": float(low),
+        "high": float(high),
+        "p": (1 + reached) / (1 + len(permuted)),
+    }
+
+
+def judge(
+    decisions: Mapping[str, Decisions],
+    labels: Labels,
+    weights: Array,
+    *,
+    num_heads: int,
+    subjects: Collection[str],
+    num_permutations: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, Any]:
+    """Return every system's figures and the paired differences between systems.
+
+    Args:
+        decisions: system -> what its scores say of the same N images.
+        labels: true classes [N], 0..C-1.
+        weights: bootstrap draws [1+B, N] from `bootstrap.draws`, the sample itself first; shared by all systems, so
+            that differences are paired.
+        num_heads: mapped heads M, for the distribution of heads above the cutoff.
+        subjects: systems from which those after them are subtracted.
+        num_permutations: shuffles of the true labels.
+        seed: of the shuffles.
+        level: coverage of intervals.
+
+    Returns:
+        `systems`: name -> `rules` (per rule the metrics, each with chance, `per_class` lists [C] and `counts`, true
+        class by named class) and `heads_on`; `differences`: one entry per pair, rule and metric.
+    """
+    systems, draws = {}, {}
+    for name, decided in decisions.items():
+        tallies = {rule: tally(credits, labels, weights) for rule, credits in decided.credits.items()}
+        shuffled = permuted_recalls(list(decided.credits.values()), labels, num_permutations, seed)
+        systems[name] = {
+            "rules": {
+                rule: _rule(tallies[rule], decided.credits[rule], labels, permuted, level)
+                for rule, permuted in zip(tallies, shuffled, strict=True)
+            },
+            "heads_on": _heads_on(decided.heads_on, num_heads, weights, level),
+        }
+        draws[name] = {rule: found.metrics for rule, found in tallies.items()}
+    names = list(decisions)
+    differences = [
+        {"system": one, "minus": other, "rule": rule, "metric": metric}
+        | _estimate(draws[one][rule][metric] - draws[other][rule][metric], level)
+        | {"n": len(labels)}
+        for place, one in enumerate(names)
+        if one in subjects
+        for other in names[place + 1 :]
+        for rule in RULES
+        for metric in METRICS
+    ]
+    return {"systems": systems, "differences": differences}
+
+
+def _rule(found: Tally, credits: Credits, labels: Labels, permuted: Array, level: float) -> dict[str, Any]:
+    num_classes = credits.shape[1]
+    truth = _one_hot(labels, num_classes)
+    size = truth.sum(axis=0)
+    right = permuted * size
+    by_chance = {
+        "accuracy": np.nansum(right, axis=1) / size.sum(),
+        "macro_recall": np.nanmean(permuted, axis=1),
+        "macro_f1": np.nanmean(2 * right / np.maximum(size + credits.sum(axis=0), 1), axis=1),
+    }
+    figures: dict[str, Any] = {
+        metric: {
+            **_estimate(values, level),
+            "n": len(labels),
+            "chance": chance(float(values[0]), by_chance[metric], level),
+        }
+        for metric, values in found.metrics.items()
+    }
+    per_class = [
+        {
+            **_estimate(found.recall[:, c], level),
+            "n": int(size[c]),
+            "chance": chance(float(found.recall[0, c]), permuted[:, c], level) if size[c] else None,
+        }
+        for c in range(num_classes)
+    ]
+    named = credits.sum(axis=1)
+    return figures | {
+        "classes_named": {"mean": float(named.mean()), "none": int((named == 0).sum()), "n": len(labels)},
+        "per_class": per_class,
+        "counts": (truth.T.astype(np.int64) @ credits).tolist(),
+    }
+
+
+def _heads_on(
+    heads_on: NDArray[np.int64] | None, num_heads: int, weights: Array, level: float
+) -> dict[str, Any] | None:
+    if heads_on is None:
+        return None
+    return {
+        **_estimate(weights @ heads_on / weights.sum(axis=1), level),
+        "n": len(heads_on),
+        "distribution": np.bincount(heads_on, minlength=num_heads + 1).tolist(),
+    }
+
+
+def _estimate(values: Array, level: float) -> dict[str, float | None]:
+    """Return a figure and its interval from the sample itself and its draws [1+B]; None where undefined."""
+    if np.isnan(values[0]):
+        return {"value": None, "low": None, "high": None}
+    low, high = interval(values, level)
+    return {"value": float(values[0]), "low": float(low), "high": float(high)}
+
+
+def _one_hot(classes: NDArray[np.int64], num_classes: int) -> Credits:
+    return np.eye(num_classes, dtype=bool)[classes]

@@ -1,0 +1,279 @@
+"""Scores of images for the transfer protocol: the released JSON lines, and tables as `predict` writes them.
+
+The released lines hold each head's raw score, the score minus its neutral mean, and its softmax. Only the raw score is
+used; the other two are recomputed and must agree, so that a file of other heads, or one read with other neutral means,
+is told.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from scipy.special import softmax
+
+from emonet_lightning.errors import DataError, MissingInputError, UsageError, nearest
+from emonet_lightning.evaluation.class_maps import ClassMap
+from emonet_lightning.evaluation.columns import Array
+from emonet_lightning.io import read_bytes, sha256_file
+from emonet_lightning.ratings.answers import parse_value
+from emonet_lightning.ratings.tables import ROLES, read_table
+from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
+
+Values = Literal["scores", "mean_subtracted", "softmax"]
+TOLERANCE = 1e-6
+"""How far a file's own mean-subtracted score and softmax may lie from those recomputed."""
+
+
+class Row(NamedTuple):
+    """One image of a score file."""
+
+    where: str
+    """File and line, for errors."""
+    fields: dict[str, Any]
+
+
+class ScoreFile(NamedTuple):
+    """Scores of N images."""
+
+    path: Path
+    images: list[str]
+    rows: list[Row]
+    scores: Array
+    """Mean-subtracted scores of the mapped heads [N, M], finite."""
+    checked: dict[str, Any]
+    """What of the file was recomputed, and the largest difference found."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return name and digest of the file and what was checked, as primitives."""
+        return {"file": self.path.name, "sha256": sha256_file(self.path), "checked": self.checked}
+
+
+def read_score_file(
+    path: Path, class_map: ClassMap, taxonomy: Taxonomy, values: Values, neutral_means: str | None
+) -> ScoreFile:
+    """Read the scores of a file, whatever its form, as mean-subtracted scores of the mapped heads.
+
+    Args:
+        path: `.jsonl` (released, or of `predict`), `.csv` or `.parquet`.
+        class_map: which heads are needed.
+        taxonomy: names of the heads.
+        values: what the columns of a table hold; released lines say it themselves.
+        neutral_means: `released`, a JSON or YAML file, or None: the released ones for released lines.
+
+    Raises:
+        DataError: a damaged line, an image twice, a head missing, a value that is no finite number, or a file that
+            disagrees with what is recomputed from it; names line, head and remedy.
+        UsageError: raw scores in a table without neutral means.
+    """
+    rows = _read_rows(path)
+    images = _images(rows, path)
+    if "results" in rows[0].fields:
+        means = _neutral_means(neutral_means or "released", taxonomy)
+        raw, given = _released(rows, taxonomy, class_map)
+        return ScoreFile(
+            path, images, rows, (raw - means)[:, class_map.heads], _check(rows, raw, means, given, taxonomy)
+        )
+    scores = _table(rows, path, taxonomy, class_map)
+    if values == "scores":
+        if neutral_means is None:
+            raise UsageError(
+                f"{path}: raw scores need the heads' neutral means: give --neutral-means FILE (or released), or a "
+                "table made by predict --values mean_subtracted, with --values mean_subtracted here too"
+            )
+        scores = scores - _neutral_means(neutral_means, taxonomy)[class_map.heads]
+    elif values == "softmax":
+        scores = _logarithm(scores, rows)
+    return ScoreFile(path, images, rows, scores, {})
+
+
+def _read_rows(path: Path) -> list[Row]:
+    suffix = path.suffix.lower()
+    if suffix in (".jsonl", ".json"):
+        rows = list(_json_lines(path))
+    elif suffix == ".parquet":
+        rows = _parquet(path)
+    elif suffix in (".csv", ".tsv"):
+        table = read_table(path)
+        rows = [
+            Row(table.where(number), dict(zip(table.header, cells, strict=True)))
+            for number, cells in enumerate(table.rows)
+        ]
+    else:
+        raise UsageError(f"{path}: unknown form of scores; give .jsonl, .csv or .parquet")
+    if not rows:
+        raise DataError(f"{path}: no rows; one line per image is needed")
+    return rows
+
+
+def _json_lines(path: Path) -> Iterable[Row]:
+    for number, line in enumerate(read_bytes(path).decode("utf-8-sig", errors="replace").split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            fields = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{where}: not whole JSON ({error}); the line is cut or damaged, write it again") from error
+        if not isinstance(fields, dict):
+            raise DataError(f"{where}: an object with an image and its scores is needed, not {type(fields).__name__}")
+        yield Row(where, fields)
+
+
+def _parquet(path: Path) -> list[Row]:
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such file")
+    try:
+        schema = pq.read_schema(path)
+        plain = [field.name for field in schema if not pa.types.is_nested(field.type)]
+        found = pq.read_table(path, columns=plain).to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())})") from error
+    return [Row(f"{path}, row {number}", fields) for number, fields in enumerate(found, 1)]
+
+
+def _images(rows: Sequence[Row], path: Path) -> list[str]:
+    column = next((key for role in ROLES["image"] for key in rows[0].fields if key.lower() == role), None)
+    if column is None:
+        raise DataError(f"{path}: no column for the image ({', '.join(ROLES['image'])}); rename one")
+    seen: dict[str, str] = {}
+    for where, fields in rows:
+        name = fields.get(column)
+        if name is None or str(name) == "":
+            raise DataError(f"{where}: no '{column}'; name the image")
+        if str(name) in seen:
+            raise DataError(f"{where}: image '{name}' is there already ({seen[str(name)]}); keep one of them")
+        seen[str(name)] = where
+    return list(seen)
+
+
+def _released(
+    rows: Sequence[Row], taxonomy: Taxonomy, class_map: ClassMap
+) -> tuple[Array, dict[Literal["mean_subtracted", "softmax"], Array]]:
+    """Return raw scores [N, K], and what the file says of the other two; NaN where it says nothing."""
+    found = np.full((3, len(rows), len(taxonomy)), np.nan)
+    columns: dict[str, int | None] = {}
+    for number, (where, fields) in enumerate(rows):
+        results = fields.get("results")
+        if not isinstance(results, dict):
+            raise DataError(f"{where}: no 'results' with the heads' scores; write the line again")
+        for head, entry in results.items():
+            if head not in columns:
+                columns[head] = _column(head, taxonomy)
+            column = columns[head]
+            if column is None or not isinstance(entry, dict):
+                continue
+            for place, kind in enumerate(("raw", "mean_subtracted", "softmax")):
+                found[place, number, column] = _value(entry.get(kind), f"{where}: {kind} of '{head}'")
+    _require(found[0][:, class_map.heads], rows, class_map, taxonomy, columns)
+    return found[0], {"mean_subtracted": found[1], "softmax": found[2]}
+
+
+def _table(rows: Sequence[Row], path: Path, taxonomy: Taxonomy, class_map: ClassMap) -> Array:
+    columns = {name: _column(name, taxonomy) for name in rows[0].fields}
+    place = {column: m for m, column in enumerate(class_map.heads.tolist())}
+    used = {name: place[column] for name, column in columns.items() if column is not None and column in place}
+    if len(set(used.values())) < len(used):
+        raise DataError(f"{path}: two columns name the same emotion; keep one")
+    scores = np.full((len(rows), len(place)), np.nan)
+    for number, (where, fields) in enumerate(rows):
+        for name, m in used.items():
+            scores[number, m] = _value(fields.get(name), f"{where}: '{name}'")
+    _require(scores, rows, class_map, taxonomy, columns)
+    return scores
+
+
+def _column(name: str, taxonomy: Taxonomy) -> int | None:
+    try:
+        return taxonomy.index(name)
+    except DataError:  # an extra dimension, or a column of another kind; a head that is needed is missed later
+        return None
+
+
+def _value(value: Any, where: str) -> float:
+    """Return a score; NaN where there is none."""
+    if isinstance(value, str):
+        value = parse_value(value, where)
+    if value is None:
+        return np.nan
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise DataError(f"{where} is {value!r}, not a finite number; score the image again, or leave its line out")
+    return float(value)
+
+
+def _require(scores: Array, rows: Sequence[Row], class_map: ClassMap, taxonomy: Taxonomy, names: Iterable[str]) -> None:
+    missing = np.argwhere(np.isnan(scores))
+    if len(missing):
+        row, m = missing[0]
+        slug = taxonomy.slugs[class_map.heads[m]]
+        raise DataError(
+            f"{rows[row].where}: no score of '{slug}', which map '{class_map.name}' needs "
+            f"({nearest(slug, names)}); add it, or leave the emotion out of a map of your own"
+        )
+
+
+def _check(
+    rows: Sequence[Row],
+    raw: Array,
+    means: Array,
+    given: Mapping[Literal["mean_subtracted", "softmax"], Array],
+    taxonomy: Taxonomy,
+) -> dict[str, Any]:
+    """Compare the file's own values with those recomputed [N, K]; a softmax only if all emotions are there."""
+    whole = raw[:, : taxonomy.num_emotions]
+    recomputed = {"mean_subtracted": raw - means, "softmax": np.full_like(raw, np.nan)}
+    if not np.isnan(whole).any():
+        recomputed["softmax"][:, : taxonomy.num_emotions] = softmax(whole - means[: taxonomy.num_emotions], axis=1)
+    found: dict[str, Any] = {"tolerance": TOLERANCE}
+    for kind, own in given.items():
+        apart = np.nan_to_num(np.abs(own - recomputed[kind]))
+        wrong = np.argwhere(apart > TOLERANCE)
+        if len(wrong):
+            row, column = wrong[0].tolist()
+            raise DataError(
+                f"{rows[row].where}: {kind} of '{taxonomy.slugs[column]}' is {own[row, column]:.7g}, but raw score and "
+                f"neutral means give {recomputed[kind][row, column]:.7g}; give the neutral means of the heads that "
+                "made the file by --neutral-means FILE"
+            )
+        compared = int((~np.isnan(own) & ~np.isnan(recomputed[kind])).sum())
+        found[kind] = {"num_values": compared, "largest_difference": float(apart.max()) if compared else None}
+    return found
+
+
+def _neutral_means(source: str, taxonomy: Taxonomy) -> Array:
+    if source == "released":
+        try:
+            return np.array(released_neutral_means(taxonomy))
+        except KeyError as error:
+            raise UsageError(
+                f"--neutral-means released: there are none of {error} (taxonomy '{taxonomy.name}'); give a file"
+            ) from None
+    try:
+        content = yaml.safe_load(read_bytes(source))  # JSON is YAML
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{source}: neither JSON nor YAML ({' '.join(str(error).split())})") from error
+    if isinstance(content, dict) and isinstance(content.get("neutral_mean"), dict):
+        content = content["neutral_mean"]
+    if not isinstance(content, dict):
+        raise DataError(f"{source}: neutral means are written as 'slug: mean', one per emotion")
+    given = {str(slug): _value(mean, f"{source}: '{slug}'") for slug, mean in content.items()}
+    for slug in taxonomy.slugs:
+        if slug not in given:
+            raise DataError(f"{source}: no neutral mean of '{slug}'; {nearest(slug, given)}")
+    return np.array([given[slug] for slug in taxonomy.slugs])
+
+
+def _logarithm(shares: Array, rows: Sequence[Row]) -> Array:
+    """Turn softmax values into scores that have this softmax."""
+    outside = np.argwhere((shares <= 0) | (shares > 1))
+    if len(outside):
+        row, m = outside[0]
+        raise DataError(
+            f"{rows[row].where}: softmax {shares[row, m]:.6g} is not above 0 and at most 1; name what the table holds "
+            "by --values scores or mean_subtracted"
+        )
+    return np.asarray(np.log(shares))
