@@ -60,6 +60,9 @@ def sequential(questions: BinaryQuestions, ratings: Ratings) -> dict[str, Any]:
             why.setdefault(row, f"target with {yes} yes and {no} no")
         elif not is_target and yes + no > 1:
             why.setdefault(row, f"second question with {yes + no} votes")
+    targets = np.bincount(questions.row[questions.is_target], minlength=num_images)
+    for row in np.flatnonzero(targets == 0).tolist():
+        why.setdefault(row, "the emotion it was made for was not asked")
     followed_up = bool((questions.num_yes + questions.num_no > 1).any())
     return {
         "holds": not why and followed_up,

@@ -5,14 +5,13 @@ The numbers of `analysis-binary.ipynb` of the EmoNet-Face release are among them
 """
 
 from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from emonet_lightning.errors import DataError, nearest
+from emonet_lightning.evaluation.vote_file import Votes
 from emonet_lightning.evaluation.vote_structure import (
     Outcomes,
     ambiguous_questions,
@@ -21,9 +20,7 @@ from emonet_lightning.evaluation.vote_structure import (
     sequential,
 )
 from emonet_lightning.io import sha256_file
-from emonet_lightning.ratings.consensus import CONSENSUS, BinaryQuestions, binary_questions, check_values, label_votes
-from emonet_lightning.ratings.layouts import read_labels
-from emonet_lightning.ratings.long_form import Ratings
+from emonet_lightning.ratings.consensus import CONSENSUS, BinaryQuestions, check_values, label_votes
 from emonet_lightning.taxonomy import Taxonomy
 
 SCHEMA = "emonet_lightning votes 1"
@@ -45,55 +42,6 @@ RULES = {
     f"bootstrap draws of questions, seed {_SEED}; it has no width where all targets are equal",
 }
 """What each number is."""
-
-
-class Votes(NamedTuple):
-    """Votes as read."""
-
-    path: Path
-    ratings: Ratings
-    place: NDArray[np.int64]
-    """Row of the file that gave each answer."""
-    questions: BinaryQuestions
-    notes: list[str]
-    """What was normalised while reading."""
-
-
-def read_votes(path: Path | str, taxonomy: Taxonomy, columns: dict[str, str] | None = None) -> Votes:
-    """Read votes from a CSV file (image, rater, emotion, vote): True and False, or 1 and 0.
-
-    Args:
-        path: the file, such as the released `binary.csv`.
-        taxonomy: its emotions.
-        columns: the file's names for roles (`image`, `rater`, `emotion`, `rating`), and `prompted` for the emotion that
-            each image was made for.
-
-    Raises:
-        MissingInputError: no such file.
-        DataError: names the line: another value, an unknown emotion, a rater who voted twice and differently; or a
-            column that is not there.
-    """
-    path, columns = Path(path), dict(columns or {})
-    labels = read_labels(path, taxonomy, columns)
-    ratings, notes = labels.ratings, []
-    if labels.kind != "binary":
-        wrong = ~np.isin(ratings.value, (0, 1))
-        if wrong.any():
-            first = int(np.flatnonzero(wrong)[0])
-            raise DataError(
-                f"{path}: image '{ratings.keys[ratings.row[first]]}' has {ratings.value[first]:g} for "
-                f"'{ratings.slugs[ratings.slug_index[first]]}'; a vote is True or False (or 1 or 0); ratings are read "
-                "by evaluate agreement"
-            )
-        notes.append("votes are written 1 and 0; read as yes and no")
-    if not len(ratings.value):
-        raise DataError(f"{path}: no vote in it; fill the column of votes with True or False")
-    prompted: list[str | None] | None = None
-    if name := columns.get("prompted"):
-        if name not in labels.extra[0]:
-            raise DataError(f"{path}: no column '{name}' (given as columns.prompted); {nearest(name, labels.extra[0])}")
-        prompted = [taxonomy.slugs[taxonomy.index(row[name], f"{path}, column '{name}'")] for row in labels.extra]
-    return Votes(path, ratings, labels.place, binary_questions(ratings, prompted, labels.place), notes)
 
 
 def describe_votes(

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from emonet_lightning.evaluation.votes import describe_votes, read_votes
+from emonet_lightning.evaluation.vote_file import read_votes
+from emonet_lightning.evaluation.votes import describe_votes
 from emonet_lightning.io import write_json
 from emonet_lightning.options import pairs
 from emonet_lightning.taxonomy import Taxonomy

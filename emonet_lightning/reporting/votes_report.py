@@ -106,7 +106,7 @@ def _structure(structure: Mapping[str, Any]) -> str:
             "Every image was asked two questions: its target, sent on to another rater until the first no or the third "
             "yes, and one contrast, asked once."
         )
-    asked = ", ".join(f"{count:,} images with {number}" for number, count in structure["questions_per_image"].items())
+    asked = ", ".join(f"{number} ({count:,} images)" for number, count in structure["questions_per_image"].items())
     examples = "; ".join(f"{literal(item['image'])}: {item['why']}" for item in structure["exceptions"][:3])
     return (
         f"Not voted on as the released set (two questions per image, a target followed up to three yes and a contrast "
@@ -126,11 +126,7 @@ def _total_rows(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]
 
 def _outcome_table(found: Mapping[str, Any]) -> str:
     holds = found["structure"]["holds"]
-    header = [
-        "emotion",
-        *(["target images", "contrast images"] if holds else ["questions"]),
-        *found["outcomes"].values(),
-    ]
+    header = ["emotion", "votes", *(["target images", "contrast images"] if holds else ["questions"])]
     sizes = ["num_votes", *(["num_targets", "num_contrasts"] if holds else ["num_questions"])]
     rows = [
         [name, *(str(row[size]) for size in sizes), *(str(share["count"]) for share in row["outcomes"].values())]
@@ -200,7 +196,7 @@ def _targets(found: Mapping[str, Any]) -> Iterable[str]:
     yield "## Targets of each consensus rule"
     yield (
         f"A yes is {options['yes_value']:g}, a no {options['no_value']:g} (options; the paper's values are "
-        "unpublished). Targets and contrasts count alike."
+        "unpublished)." + (" Targets and contrasts count alike." if found["structure"]["holds"] else "")
     )
     given = found["total"]["targets"]
     yield _list([*(f"`{rule}`: {rules[rule]}" for rule in given), f"intervals: {rules['mean_target']}"])
