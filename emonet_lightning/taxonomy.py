@@ -142,10 +142,11 @@ class Taxonomy:
         Raises:
             DataError: no such emotion; the nearest names are offered.
         """
-        column = self._index.get(name.rsplit("|", 1)[-1].strip().casefold())
+        short = name.rsplit("|", 1)[-1].strip()
+        column = self._index.get(short.casefold())
         if column is None:
             prefix = f"{where}: " if where else ""
-            raise DataError(f"{prefix}unknown emotion '{name}' in taxonomy '{self.name}'; {nearest(name, self.names)}")
+            raise DataError(f"{prefix}unknown emotion '{name}' in taxonomy '{self.name}'; {nearest(short, self.names)}")
         return column
 
     def check_digest(self, digest: str, where: str) -> None:

@@ -130,7 +130,7 @@ def read_cells(
         images=list(row_of),
         image=np.array([row_of[name] for name in names], dtype=np.int64),
         raters=list(found.raters),
-        raters_named=rater is not None or set(found.raters) > {GENERATED},
+        raters_named=rater is not None or not {GENERATED}.issuperset(found.raters),
         sheet_row=np.array(found.rows, dtype=np.int64),
         sheet_rater=np.array(found.who, dtype=np.int64),
         sheet=np.repeat(np.arange(len(found.counts)), found.counts),

@@ -185,7 +185,8 @@ def _image_order(cells: Cells, people: Sequence[int], index_map: dict[str, int] 
     rated = np.unique(cells.image[cells.sheet_row[np.isin(cells.sheet_rater, people)]]).tolist()
     if index_map is None:
         return sorted(rated, key=lambda image: cells.images[image]), []
-    path, names, row_of = cells.table.path, ImageNames([], index_map), {}
+    path, names = cells.table.path, ImageNames([], index_map)
+    row_of: dict[int, int] = {}
     for image in rated:
         row = names.row(cells.images[image])
         if row is None:
