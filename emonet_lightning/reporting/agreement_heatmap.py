@@ -32,26 +32,19 @@ def heatmap(found: Mapping[str, Any]) -> Figure:
     image = axes.imshow(np.full(values.shape, np.nan), cmap=_COLOURS, vmin=low, vmax=high)
     for a in range(len(names)):
         for b in range(len(names)):
-            corner = (b - 0.5, a - 0.5)
+            share = (values[a, b] - low) / (high - low)
             if a == b:
-                axes.add_patch(Rectangle(corner, 1, 1, facecolor="#F2F2F2", linewidth=0))
-            elif np.isnan(values[a, b]):
-                axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor=GREY, hatch="////", linewidth=0))
+                look: dict[str, Any] = {"facecolor": "#F2F2F2", "linewidth": 0}
+            elif np.isnan(share):
+                look = {"facecolor": "white", "edgecolor": GREY, "hatch": "////", "linewidth": 0}
             else:
-                share = (values[a, b] - low) / (high - low)
-                axes.add_patch(Rectangle(corner, 1, 1, facecolor=_COLOURS(share), edgecolor="white", linewidth=0.4))
-                ink = "white" if np.dot(_COLOURS(share)[:3], (0.299, 0.587, 0.114)) < 0.47 else "black"
-                axes.text(
-                    b,
-                    a,
-                    f"{values[a, b]:.2f}".replace("-0.00", "0.00"),
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color=ink,
-                )
+                look = {"facecolor": _COLOURS(share), "edgecolor": "white", "linewidth": 0.4}
+                ink = "white" if np.dot(look["facecolor"][:3], (0.299, 0.587, 0.114)) < 0.47 else "black"
+                text = f"{values[a, b]:.2f}".replace("-0.00", "0.00")
+                axes.text(b, a, text, ha="center", va="center", fontsize=8, color=ink, in_layout=False)
                 if undefined[a, b] > 0:
-                    axes.plot(b + 0.36, a - 0.36, "o", color=ink, markersize=2.6, markeredgewidth=0)
+                    axes.plot(b + 0.36, a - 0.36, "o", color=ink, markersize=2.6, markeredgewidth=0, in_layout=False)
+            axes.add_patch(Rectangle((b - 0.5, a - 0.5), 1, 1, in_layout=False, **look))
     if 0 < num_humans < len(names):
         axes.axhline(num_humans - 0.5, color=HUMAN, linewidth=2.5)
         axes.axvline(num_humans - 0.5, color=HUMAN, linewidth=2.5)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emonet_lightning.io import atomic_write
+from emonet_lightning.io import atomic_write, make_folder
 from emonet_lightning.reporting import agreement_tables as tables
 from emonet_lightning.reporting.agreement_tables import headline_table
 from emonet_lightning.reporting.markdown import literal
@@ -57,6 +57,7 @@ def write_agreement_report(
     from emonet_lightning.reporting import agreement_emotions, agreement_figures, agreement_heatmap, drawing
 
     out_dir = Path(out_dir)
+    make_folder(out_dir / "figures")
     drawn = {"systems": agreement_figures.overview(found)}
     drawn |= {f"emotions_{metric}": agreement_emotions.by_emotion(found, metric) for metric in found["headline"]}
     drawn["pairwise_kappa"] = agreement_heatmap.heatmap(found)
