@@ -233,18 +233,18 @@ def test_a_column_may_say_what_the_image_was_made_for(tmp_path):
     assert not questions.ambiguous.any()
 
 
-#       TTT  TTF  TF   F    T    TTFF FFFT none
-YES = [3, 2, 1, 0, 1, 2, 1, 0]
-NO = [0, 1, 1, 1, 0, 2, 3, 0]
+# TTT, TTF, TF, F, T, TTFF, FFFT, TT, nobody asked
+YES = [3, 2, 1, 0, 1, 2, 1, 2, 0]
+NO = [0, 1, 1, 1, 0, 2, 3, 0, 0]
 
 
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
-        ("triple_yes", [1, None, None, 0, None, None, None, None]),
-        ("majority", [1, 1, 0, 0, 1, 0, 0, None]),
-        ("mean", [1, 2 / 3, 0.5, 0, 1, 0.5, 0.25, None]),
-        ("drop_ties", [1, 1, None, 0, 1, None, 0, None]),
+        ("triple_yes", [1, None, None, 0, None, None, None, None, None]),
+        ("majority", [1, 1, 0, 0, 1, 0, 0, 1, None]),
+        ("mean", [1, 2 / 3, 0.5, 0, 1, 0.5, 0.25, 1, None]),
+        ("drop_ties", [1, 1, None, 0, 1, None, 0, 1, None]),
     ],
 )
 def test_labels_of_each_rule(rule, expected):
