@@ -15,22 +15,25 @@ from numpy.typing import ArrayLike
 
 from emonet_lightning.evaluation.alpha import krippendorff_alpha
 from emonet_lightning.evaluation.association import (
+    Presence,
+    Statistic,
+    Target,
     auroc,
     average_precision,
-    correlations,
-    detection,
     mae,
+    mean_of,
+    over_draws,
     pearson,
     rmse,
     spearman,
-    weighted_mean,
 )
 from emonet_lightning.evaluation.binning import (
+    Binned,
+    column_of,
     first_half,
     gold_levels,
     heldout_column,
     kappa_binned_heldout,
-    oracle_column,
     oracle_kappa_binned,
     quantile_bin,
 )
@@ -45,19 +48,24 @@ from emonet_lightning.evaluation.columns import (
     median_rating,
 )
 from emonet_lightning.evaluation.kappa import (
-    RatingSums,
+    RULES,
+    RaterAgreement,
     Rule,
+    SystemAgreement,
     mean_rater_kappa,
     pooled_rater_kappa,
     pooled_system_kappa,
     quadratic_kappa,
+    rater_agreement,
     rater_kappa,
     rating_sums,
     system_kappa,
+    system_rater_agreement,
     to_levels,
 )
 
 __all__ = [
+    "RULES",
     "RaterAgreement",
     "Rule",
     "SystemAgreement",
@@ -140,16 +148,16 @@ def judge_system(
 
     def of_emotion(k: int) -> dict[str, Array]:
         found = {}
-        for rule in ("truncate", "round"):
+        for rule in RULES:
             of_raters = system_kappa(scores[:, [k]], values[..., [k]], low, high, rule, counts)
             found[f"kappa_{rule}"] = column_mean(of_raters, axis=1)[:, 0]
         found["kappa_pooled_round"] = pooled_system_kappa(scores[:, [k]], slots[..., [k]], low, high, counts)[:, 0]
-        known = ~np.isnan(scores[:, k] + gold[:, k])
-        own = RatingSums(*(part[:, k] for part in pooled))
-        x = Ranking(scores[:, k], np.flatnonzero(known))
-        found["oracle_kappa_binned"] = oracle_column(x, gold[:, k], own, low, high, counts)
+        known = ~np.isnan(mean[:, k])
+        x, own = Ranking(scores[:, k], np.flatnonzero(known)), column_of(pooled, k)
         found["kappa_binned_heldout"] = heldout_column(scores[:, k], known, half, gold[:, k], own, low, high, counts)
-        return found | _associations(scores[:, k], mean[:, k], median[:, k], counts, present_threshold)
+        statistics = _associations(x, mean[:, k], median[:, k], counts, present_threshold)
+        statistics["oracle_kappa_binned"] = Binned(x, gold[:, k], own, low, high).oracle
+        return found | _figures(x, counts, statistics)
 
     return _stack(_each(of_emotion, scores.shape[1]))
 
@@ -176,10 +184,13 @@ def judge_raters(
 
     def of_emotion(k: int) -> dict[str, Array]:
         own = values[..., [k]]
-        found = {
-            f"kappa_{rule}": column_mean(mean_rater_kappa(own, low, high, rule, counts), axis=1)[:, 0]
-            for rule in ("truncate", "round")
-        }
+        truncated = column_mean(mean_rater_kappa(own, low, high, "truncate", counts), axis=1)[:, 0]
+        found = {"kappa_truncate": truncated, "kappa_round": truncated}
+        # Whole ratings on the scale, as they should be, are the same levels under both rules.
+        if not np.array_equal(
+            to_levels(own, low, high, "truncate"), to_levels(own, low, high, "round"), equal_nan=True
+        ):
+            found["kappa_round"] = column_mean(mean_rater_kappa(own, low, high, "round", counts), axis=1)[:, 0]
         found["kappa_pooled"] = pooled_rater_kappa(slots[..., [k]], low, high, counts)[:, 0]
         total = {key: np.zeros(len(counts)) for key in _ASSOCIATIONS}
         number = {key: np.zeros(len(counts)) for key in _ASSOCIATIONS}
@@ -200,10 +211,7 @@ def judge_raters(
 def rater_scores(values: ArrayLike, low: float, high: float, present_threshold: float = 1.0) -> dict[str, Array]:
     """Return the point figures of each rater against the others [R, K], keys as in `judge_raters`; NaN is undefined."""
     values = float64(values)
-    found = {
-        "kappa_truncate": mean_rater_kappa(values, low, high, "truncate"),
-        "kappa_round": mean_rater_kappa(values, low, high, "round"),
-    }
+    found = {f"kappa_{rule}": mean_rater_kappa(values, low, high, rule) for rule in RULES}
     found |= {key: np.full(values.shape[1:], np.nan) for key in _ASSOCIATIONS}
     once = counted(None, len(values))
     for k in range(values.shape[2]):
@@ -258,28 +266,30 @@ def _leave_one_out(ratings: Array, counts: Array, threshold: float) -> Iterator[
         others = np.delete(ratings[rows], rater, axis=1)[..., None]
         mean, median = (np.full(len(ratings), np.nan) for _ in range(2))
         mean[rows], median[rows] = mean_rating(others)[:, 0], median_rating(others)[:, 0]
-        yield int(rater), _associations(ratings[:, rater], mean, median, counts, threshold)
+        x = Ranking(ratings[:, rater], np.flatnonzero(~np.isnan(mean)))
+        yield int(rater), _figures(x, counts, _associations(x, mean, median, counts, threshold))
 
 
-def _associations(x: Array, mean: Array, median: Array, counts: Array, threshold: float) -> dict[str, Array]:
-    """Correlations, errors and detection [D] of one column, all [N]; mean and median are NaN where it is not judged."""
-    rows = np.flatnonzero(~np.isnan(mean))
-    if not len(rows):
-        return {key: np.full(len(counts), np.nan) for key in _ASSOCIATIONS}
-    ranked, times = Ranking(x, rows), np.take(counts, rows, axis=1)
-    error = x[rows] - mean[rows]
-    with_mean, with_median = (correlations(ranked, Ranking(target, rows), counts) for target in (mean, median))
-    precision, area = detection(ranked, mean >= threshold, counts)
+def _associations(x: Ranking, mean: Array, median: Array, counts: Array, threshold: float) -> dict[str, Statistic]:
+    """Correlations, errors (their squares for rmse) and detection of one column with targets [N]."""
+    with_mean, with_median = Target(x, mean, counts), Target(x, median, counts)
+    presence = Presence(x, mean >= threshold)
+    error = x.values - with_mean.values
     return {
         "spearman": with_mean.spearman,
         "pearson": with_mean.pearson,
-        "mae": weighted_mean(np.abs(error), times),
-        "rmse": np.sqrt(weighted_mean(error**2, times)),
+        "mae": mean_of(np.abs(error)),
+        "rmse": mean_of(error**2),
         "spearman_median": with_median.spearman,
         "pearson_median": with_median.pearson,
-        "average_precision": precision,
-        "auroc": area,
+        "average_precision": presence.average_precision,
+        "auroc": presence.auroc,
     }
+
+
+def _figures(x: Ranking, counts: Array, statistics: dict[str, Statistic]) -> dict[str, Array]:
+    found = over_draws(x, counts, statistics)
+    return found | {"rmse": np.sqrt(found["rmse"])}
 
 
 def _each(of_emotion: Callable[[int], dict[str, Array]], num_emotions: int) -> list[dict[str, Array]]:
@@ -290,38 +300,3 @@ def _each(of_emotion: Callable[[int], dict[str, Array]], num_emotions: int) -> l
 
 def _stack(emotions: list[dict[str, Array]]) -> dict[str, Array]:
     return {key: np.stack([emotion[key] for emotion in emotions], axis=1) for key in emotions[0]} if emotions else {}
-
-
-class RaterAgreement(NamedTuple):
-    """How raters agree with each other."""
-
-    pairs: Array
-    """Quadratic kappa of each pair of raters [R, R, K]; NaN where undefined, and on the diagonal."""
-    per_rater: Array
-    """Mean of a rater's defined pairs with the others [R, K]."""
-    mean: Array
-    """Mean over the defined pairs [K]: the human anchor of each emotion."""
-
-
-class SystemAgreement(NamedTuple):
-    """How a system agrees with raters, to be read beside `RaterAgreement`."""
-
-    per_rater: Array
-    """Quadratic kappa of the system with each rater [R, K]; NaN where undefined."""
-    mean: Array
-    """Mean over the raters with whom it is defined [K]."""
-
-
-def rater_agreement(ratings: ArrayLike, low: float, high: float, rule: Rule = "truncate") -> RaterAgreement:
-    """Return the quadratic kappa of every pair of raters, and its means; arguments as in `rater_kappa`."""
-    pairs = rater_kappa(ratings, low, high, rule)
-    upper = pairs[np.triu_indices(len(pairs), k=1)]
-    return RaterAgreement(pairs, column_mean(pairs), column_mean(upper))
-
-
-def system_rater_agreement(
-    scores: ArrayLike, ratings: ArrayLike, low: float, high: float, rule: Rule = "truncate"
-) -> SystemAgreement:
-    """Return the quadratic kappa of a system with each rater, and its mean; arguments as in `system_kappa`."""
-    per_rater = system_kappa(scores, ratings, low, high, rule)
-    return SystemAgreement(per_rater, column_mean(per_rater))

@@ -5,8 +5,7 @@ without a figure (NaN), as a head that diverged. Weights are counts of samples [
 [D, K], equal to the statistic of the resampled rows, else [K].
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,15 +16,16 @@ from emonet_lightning.evaluation.columns import (
     Drawn,
     Ranking,
     as_asked,
-    column_mean,
     counted,
     cumulative,
-    float64,
     paired,
     ratio,
+    scaled,
 )
 
 Mask = NDArray[np.bool_]
+Statistic = Callable[[Drawn], Array]
+"""A statistic of one sorted column under some draws [d]."""
 
 
 def spearman(scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None = None) -> Array:
@@ -40,22 +40,22 @@ def spearman(scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None = N
         [K] or [D, K] in -1..1; NaN where either side is constant, fewer than 3 samples are labelled, or a labelled
         sample's score is NaN.
     """
-    return _by_column(lambda x, y, weights: correlations(x, y, weights).spearman, scores, target, weights)
+    return _by_column(lambda x, y, weights: Target(x, y, weights).spearman, scores, target, weights)
 
 
 def pearson(scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None = None) -> Array:
     """Return the linear correlation per emotion; arguments and undefined cases as in `spearman`."""
-    return _by_column(lambda x, y, weights: correlations(x, y, weights).pearson, scores, target, weights)
+    return _by_column(lambda x, y, weights: Target(x, y, weights).pearson, scores, target, weights)
 
 
 def mae(scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None = None) -> Array:
     """Return the mean absolute error per emotion, in units of the target; NaN where nothing is labelled."""
-    return _mean_by_column(np.abs, scores, target, weights)
+    return _by_column(lambda x, y, _: mean_of(np.abs(x.values - y[x.order])), scores, target, weights)
 
 
 def rmse(scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None = None) -> Array:
     """Return the root mean squared error per emotion, in units of the target; NaN where nothing is labelled."""
-    return np.sqrt(_mean_by_column(np.square, scores, target, weights))
+    return np.sqrt(_by_column(lambda x, y, _: mean_of((x.values - y[x.order]) ** 2), scores, target, weights))
 
 
 def average_precision(scores: ArrayLike, positive: ArrayLike, weights: ArrayLike | None = None) -> Array:
@@ -70,96 +70,101 @@ def average_precision(scores: ArrayLike, positive: ArrayLike, weights: ArrayLike
         [K] or [D, K] in 0..1, as `sklearn.metrics.average_precision_score` on the labelled rows (equal scores count
         together); NaN without a yes, without a no, or where a labelled score is NaN.
     """
-    return _by_column(lambda x, y, weights: detection(x, y.column > 0, weights)[0], scores, positive, weights)
+    return _by_column(lambda x, y, _: Presence(x, y > 0).average_precision, scores, positive, weights)
 
 
 def auroc(scores: ArrayLike, positive: ArrayLike, weights: ArrayLike | None = None) -> Array:
     """Return the area under the ROC curve per emotion, ties counting half; arguments as in `average_precision`."""
-    return _by_column(lambda x, y, weights: detection(x, y.column > 0, weights)[1], scores, positive, weights)
+    return _by_column(lambda x, y, _: Presence(x, y > 0).auroc, scores, positive, weights)
 
 
-class Correlations(NamedTuple):
-    """Of one column with one target, per draw [D]."""
+class Target:
+    """What a column of scores is compared with, under all draws.
 
-    spearman: Array
-    pearson: Array
+    Args:
+        x: the scores, ranked over the labelled samples.
+        column: target [N].
+        weights: counts of samples [D, N].
+    """
 
+    def __init__(self, x: Ranking, column: Array, weights: Array) -> None:
+        y = Ranking(column, np.sort(x.order))
+        group = np.zeros(len(column), dtype=np.intp)
+        group[y.order] = y.code
+        self.group = group[x.order]  # of equal values, in the order of the scores
+        self.values = column[x.order]
+        of_group = scaled(y.values)[y.starts]
+        self.scaled = of_group[self.group]
+        self.ranks = np.zeros((len(weights), len(y.starts)))
+        self.spread, self.squares = np.zeros(len(weights)), np.zeros(len(weights))
+        for own in y.blocks(weights):
+            self.ranks[own.block], self.spread[own.block] = own.group_ranks, own.spread
+            mean = ratio(np.einsum("dg,g->d", own.groups.astype(np.float64), of_group), own.total)
+            deviation = of_group - mean[:, None]
+            self.squares[own.block] = np.einsum("dg,dg,dg->d", own.groups.astype(np.float64), deviation, deviation)
 
-def correlations(x: Ranking, y: Ranking, weights: Array) -> Correlations:
-    """Return rank and linear correlation of two columns ranked over the same rows, under weights [D, N]."""
-    found = Correlations(np.full(len(weights), np.nan), np.full(len(weights), np.nan))
-    if len(x.order) < MIN_VALUES:
-        return found
-    group = np.zeros(len(y.column), dtype=np.intp)
-    group[y.order] = y.code
-    group = group[x.order]  # of the target's equal values, in the order of the scores
-    # Dividing by the largest first keeps squares of tiny or huge values from underflow and overflow.
-    scaled_x, scaled_y = _scaled(x.values), _scaled(y.column[x.order])
-    for own, goal in zip(x.blocks(weights), y.blocks(weights), strict=True):
-        total = own.below[:, -1:]
-        spread_x, spread_y = x.spread(own.below), y.spread(goal.below)
-        defined = (total[:, 0] >= MIN_VALUES) & (spread_x > 0) & (spread_y > 0)
-        ranks_x = (x.doubled(own.below) - total).astype(np.float64)
-        ranks_y = np.take((y.by_group(goal.below) - total).astype(np.float64), group, axis=1)
-        both = np.einsum("dn,dn,dn->d", own.times, ranks_x, ranks_y)
-        found.spearman[own.block] = _correlation(both, spread_x, spread_y, defined)
+    def spearman(self, own: Drawn) -> Array:
+        """Rank correlation [d]."""
+        both = np.einsum("dn,dn,dn->d", own.times, own.ranks, np.take(self.ranks[own.block], self.group, axis=1))
+        return _correlation(both, own.spread, self.spread[own.block], self._defined(own))
+
+    def pearson(self, own: Drawn) -> Array:
+        """Linear correlation [d]."""
         with np.errstate(invalid="ignore"):  # infinities: the correlation is undefined
-            found.pearson[own.block] = _correlation(*_moments(scaled_x, scaled_y, own.times), defined)
+            deviations, squares = own.deviations
+            both = np.einsum("dn,n->d", deviations, self.scaled)
+            return _correlation(both, squares, self.squares[own.block], self._defined(own))
+
+    def _defined(self, own: Drawn) -> Mask:
+        return (own.total >= MIN_VALUES) & (own.spread > 0) & (self.spread[own.block] > 0)
+
+
+class Presence:
+    """Yes or no, that scores should tell apart.
+
+    Args:
+        x: the scores, ranked over the labelled samples.
+        yes: which samples are a yes [N].
+    """
+
+    def __init__(self, x: Ranking, yes: Mask) -> None:
+        self.yes = yes[x.order]
+        self.places = np.flatnonzero(self.yes)
+        # A threshold admits all rows of equal score, so a row is counted with those from the start of its group up.
+        self.start = x.first[self.places]
+        self.yes_before = np.searchsorted(self.places, self.start)
+
+    def average_precision(self, own: Drawn) -> Array:
+        """Sum of precision x step of recall [d]."""
+        counts = np.take(own.counts, self.places, axis=1)
+        below = cumulative(counts)
+        num_yes = below[:, -1]
+        admitted = own.total[:, None] - np.take(own.below, self.start, axis=1)
+        hits = num_yes[:, None] - np.take(below, self.yes_before, axis=1)
+        steps = (counts * (hits / np.maximum(admitted, 1))).sum(axis=1)
+        return np.where(own.total > num_yes, ratio(steps, num_yes), np.nan)
+
+    def auroc(self, own: Drawn) -> Array:
+        """Share of pairs of a yes and a no that the scores put in order, ties half [d]."""
+        counts = own.times @ self.yes.astype(np.float64)
+        no = own.total - counts
+        # Ranks are twice the average rank less its mean, (total + 1) / 2; in a sum over yes, yes with yes cancel out.
+        ahead = np.einsum("dn,dn,n->d", own.times, own.ranks, self.yes.astype(np.float64))
+        return ratio(ahead + counts * no, 2 * counts * no)
+
+
+def over_draws(x: Ranking, weights: Array, statistics: Mapping[str, Statistic]) -> dict[str, Array]:
+    """Return statistics [D] of one column under all draws, in one pass."""
+    found = {key: np.full(len(weights), np.nan) for key in statistics}
+    for own in x.blocks(weights) if len(x.order) else ():
+        for key, statistic in statistics.items():
+            found[key][own.block] = statistic(own)
     return found
 
 
-def detection(x: Ranking, yes: Mask, weights: Array) -> tuple[Array, Array]:
-    """Return average precision and AUROC [D] of one column for yes [N], under weights [D, N]."""
-    precision, area = np.full(len(weights), np.nan), np.full(len(weights), np.nan)
-    places = np.flatnonzero(yes[x.order])
-    if not len(places):
-        return precision, area
-    # A threshold admits all rows of equal score, so a row is counted with those from the start of its group up.
-    start = x.first[places]
-    yes_before = np.searchsorted(places, start)
-    for own in x.blocks(weights):
-        times = np.take(own.times, places, axis=1)
-        below = cumulative(np.take(own.counts, places, axis=1))
-        num_yes = below[:, -1]
-        num_no = own.below[:, -1] - num_yes
-        admitted = own.below[:, -1:] - np.take(own.below, start, axis=1)
-        hits = num_yes[:, None] - np.take(below, yes_before, axis=1)
-        both = num_yes * num_no
-        steps = np.einsum("dn,dn->d", times, hits / np.maximum(admitted, 1))
-        precision[own.block] = np.where(both > 0, ratio(steps, num_yes), np.nan)
-        ranks = _doubled_at(x, own, places)
-        wins = np.einsum("dn,dn->d", times, ranks.astype(np.float64)) - num_yes.astype(np.float64) ** 2
-        area[own.block] = ratio(wins, 2 * both)
-    return precision, area
-
-
-def weighted_mean(values: Array, times: Array) -> Array:
-    """Mean of values [n] under counts [D, n]; NaN where there are none."""
-    return ratio(np.einsum("dn,n->d", times, values), times.sum(axis=1))
-
-
-def _doubled_at(x: Ranking, own: Drawn, places: NDArray[np.intp]) -> NDArray[np.int64]:
-    ends = x.ends[x.code[places]]
-    return np.take(own.below, x.first[places], axis=1) + np.take(own.below, ends, axis=1)
-
-
-def _scaled(values: Array) -> Array:
-    with np.errstate(invalid="ignore", over="ignore"):
-        # The median keeps the digits of most values when a few are huge, and of all when their offset is.
-        centred = values - np.median(values)
-        largest = np.abs(centred).max()
-        return centred / largest if largest > 0 else centred
-
-
-def _moments(x: Array, y: Array, times: Array) -> tuple[Array, Array, Array]:
-    """Centred product and squares [d] of columns [n], each draw about its own means."""
-    x = x - weighted_mean(x, times)[:, None]
-    y = y - weighted_mean(y, times)[:, None]
-    return (
-        np.einsum("dn,dn,dn->d", times, x, y),
-        np.einsum("dn,dn,dn->d", times, x, x),
-        np.einsum("dn,dn,dn->d", times, y, y),
-    )
+def mean_of(values: Array) -> Statistic:
+    """Return the statistic that is the mean of values in the order of the scores [n]."""
+    return lambda own: ratio(np.einsum("dn,n->d", own.times, values), own.total)
 
 
 def _correlation(both: Array, square_x: Array, square_y: Array, defined: Mask) -> Array:
@@ -169,7 +174,7 @@ def _correlation(both: Array, square_x: Array, square_y: Array, defined: Mask) -
 
 
 def _by_column(
-    statistic: Callable[[Ranking, Ranking, Array], Array],
+    statistic: Callable[[Ranking, Array, Array], Statistic],
     scores: ArrayLike,
     target: ArrayLike,
     weights: ArrayLike | None,
@@ -178,22 +183,7 @@ def _by_column(
     counts = counted(weights, len(scores))
     found = np.full((len(counts), scores.shape[1]), np.nan)
     for k in np.flatnonzero(~broken):
-        rows = np.flatnonzero(~np.isnan(target[:, k]))
-        if len(rows):
-            found[:, k] = statistic(Ranking(scores[:, k], rows), Ranking(target[:, k], rows), counts)
+        x = Ranking(scores[:, k], np.flatnonzero(~np.isnan(target[:, k])))
+        if len(x.order):
+            found[:, k] = over_draws(x, counts, {"": statistic(x, target[:, k], counts)})[""]
     return as_asked(found, weights)
-
-
-def _mean_by_column(
-    error: Callable[[Array], Array], scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None
-) -> Array:
-    scores, target, broken = paired(scores, target)
-    errors = error(scores - target)
-    if weights is None:
-        return np.where(broken, np.nan, column_mean(errors))
-    counts = counted(weights, len(scores))
-    found = np.full((len(counts), scores.shape[1]), np.nan)
-    for k in np.flatnonzero(~broken):
-        rows = np.flatnonzero(~np.isnan(target[:, k]))
-        found[:, k] = weighted_mean(errors[rows, k], np.take(float64(counts), rows, axis=1))
-    return found

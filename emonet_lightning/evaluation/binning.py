@@ -4,6 +4,8 @@ The published second estimator. Cutting to the shares found on the judged images
 of that result says `oracle`. Its held-out variant learns the cuts on half of the images and judges the other half.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -20,6 +22,7 @@ from emonet_lightning.evaluation.columns import (
 )
 from emonet_lightning.evaluation.kappa import RatingSums, kappa_of, rating_sums
 
+Mask = NDArray[np.bool_]
 HALVES_SEED = 3407
 
 
@@ -71,8 +74,9 @@ def oracle_kappa_binned(
     for k in range(scores.shape[1]):
         rows = np.flatnonzero(~np.isnan(scores[:, k] + gold[:, k]))
         if len(rows):
-            x = Ranking(scores[:, k], rows)
-            found[:, k] = oracle_column(x, gold[:, k], _column(pooled, k), low, high, counts)
+            binned = Binned(Ranking(scores[:, k], rows), gold[:, k], column_of(pooled, k), low, high)
+            for own in binned.x.blocks(counts):
+                found[own.block, k] = binned.oracle(own)
     return as_asked(found, weights)
 
 
@@ -105,109 +109,99 @@ def kappa_binned_heldout(
     found = np.full((len(counts), scores.shape[1]), np.nan)
     for k in range(scores.shape[1]):
         known = ~np.isnan(scores[:, k] + gold[:, k])
-        found[:, k] = heldout_column(scores[:, k], known, first, gold[:, k], _column(pooled, k), low, high, counts)
+        found[:, k] = heldout_column(scores[:, k], known, first, gold[:, k], column_of(pooled, k), low, high, counts)
     return as_asked(found, weights)
 
 
-def first_half(num_images: int, seed: int = HALVES_SEED) -> NDArray[np.bool_]:
+def first_half(num_images: int, seed: int = HALVES_SEED) -> Mask:
     """Return which images are in the first half [N]."""
     first = np.zeros(num_images, dtype=bool)
     first[np.random.default_rng(seed).permutation(num_images)[: num_images // 2]] = True
     return first
 
 
-def oracle_column(x: Ranking, gold: Array, pooled: RatingSums, low: float, high: float, weights: Array) -> Array:
-    """As `oracle_kappa_binned`, of one column of scores ranked over the judged images; gold and sums [N]."""
-    found = np.full(len(weights), np.nan)
-    under, values = _under(gold[x.order], low, high), _in_order(pooled, x)
-    for own in x.blocks(weights):
-        cuts = (own.times @ under).astype(np.int64)  # copies that get a level up to l
-        place = _place(own.below, cuts)
-        rest = cuts - np.take_along_axis(own.below, place, axis=1)  # the image at the cut may be divided
-        found[own.block] = _kappa_above(own, values, place, rest, low)
-    return found
+class Binned:
+    """Kappa of one column of scores, cut into levels, with all ratings of each image.
+
+    Args:
+        x: the scores, ranked over the images that are judged.
+        gold: gold level of each image [N].
+        pooled: sums over the ratings of each image [N].
+        low: lowest level.
+        high: highest level.
+    """
+
+    def __init__(self, x: Ranking, gold: Array, pooled: RatingSums, low: float, high: float) -> None:
+        self.x = x
+        self.low = low
+        # Whether gold is at most l, for each level l but the highest; what a level more adds to its square.
+        self.under = (gold[x.order, None] <= np.arange(low, high)).astype(np.float64)
+        self.steps = 2 * np.arange(low, high) + 1
+        self.number, self.total, self.square = (part[x.order].astype(np.int64) for part in pooled)
+
+    def up_to(self, own: Drawn) -> Counts:
+        """Copies whose gold is at most l [d, L - 1]."""
+        return (own.times @ self.under).astype(np.int64)
+
+    def oracle(self, own: Drawn) -> Array:
+        """Kappa [d] with the draw's own shares."""
+        cuts = self.up_to(own)
+        place = own.place(cuts)
+        return self._kappa(own, place, cuts - np.take_along_axis(own.below, place, axis=1))
+
+    def from_cuts(self, own: Drawn, cuts: Array) -> Array:
+        """Kappa [d] where a score gets a level more for each cut [d, L - 1] that it reaches."""
+        place = np.searchsorted(self.x.values, cuts, side="left")
+        return self._kappa(own, place, np.zeros_like(place))
+
+    def cuts(self, own: Drawn) -> Array:
+        """Scores [d, L - 1] at the cumulative shares of gold: infinite where all or no copies are at most l."""
+        up_to, last = self.up_to(own), own.total[:, None] - 1
+        at = np.maximum(last, 0) * (up_to / np.maximum(own.total[:, None], 1))
+        lower = np.floor(at).astype(np.int64)
+        part = at - lower
+        places = own.place(np.concatenate([lower, np.minimum(lower + 1, last)], axis=1))
+        values = np.append(self.x.values, np.nan)  # NaN: a draw without copies
+        a, b = np.split(values[places], 2, axis=1)
+        # As numpy.quantile interpolates, to the last bit: a score may equal a cut.
+        cut = np.where(part >= 0.5, b - (b - a) * (1 - part), a + (b - a) * part)
+        return np.where(up_to == 0, -np.inf, np.where(up_to == own.total[:, None], np.inf, cut))
+
+    def _kappa(self, own: Drawn, place: Counts, rest: Counts) -> Array:
+        """Kappa [d] where copies from `place` on [d, L - 1], less the first `rest`, get a level more each."""
+        numbers, totals = cumulative(own.counts * self.number), cumulative(own.counts * self.total)
+
+        def above(below: Counts, of_copy: Counts) -> NDArray[Any]:
+            before = np.take_along_axis(below, place, axis=1) + np.append(of_copy, 0)[place] * rest
+            return below[:, -1:] - before
+
+        more = above(numbers, self.number)
+        n, sum_b = numbers[:, -1].astype(np.float64), totals[:, -1].astype(np.float64)
+        return kappa_of(
+            n=n,
+            sum_a=self.low * n + more.sum(axis=1),
+            sum_b=sum_b,
+            sum_aa=self.low**2 * n + (more * self.steps).sum(axis=1),
+            sum_bb=own.times @ self.square.astype(np.float64),
+            sum_ab=self.low * sum_b + above(totals, self.total).sum(axis=1),
+        )
 
 
 def heldout_column(
-    scores: Array,
-    known: NDArray[np.bool_],
-    first: NDArray[np.bool_],
-    gold: Array,
-    pooled: RatingSums,
-    low: float,
-    high: float,
-    weights: Array,
+    scores: Array, known: Mask, first: Mask, gold: Array, pooled: RatingSums, low: float, high: float, weights: Array
 ) -> Array:
-    """As `kappa_binned_heldout`, of one column; all [N]; `known` says which images are judged."""
-    found = np.full((2, len(weights)), np.nan)
-    halves = [Ranking(scores, np.flatnonzero(known & half)) for half in (first, ~first)]
-    if min(len(half.order) for half in halves) == 0:
-        return found[0]
-    for way, (fit, other) in enumerate((halves, halves[::-1])):
-        under, values = _under(gold[fit.order], low, high), _in_order(pooled, other)
-        for learnt, own in zip(fit.blocks(weights), other.blocks(weights), strict=True):
-            cuts = _cuts(fit, learnt, (learnt.times @ under).astype(np.int64))
-            place = np.searchsorted(other.values, cuts, side="left")
-            kappa = _kappa_above(own, values, place, np.zeros_like(place), low)
-            found[way, own.block] = np.where(learnt.below[:, -1] > 0, kappa, np.nan)
-    return (found[0] + found[1]) / 2
+    """As `kappa_binned_heldout`, of one column [D]; other arguments [N]; `known` says which images are judged."""
+    found = np.full(len(weights), np.nan)
+    halves = [np.flatnonzero(known & half) for half in (first, ~first)]
+    if min(len(rows) for rows in halves) == 0:
+        return found
+    one, two = (Binned(Ranking(scores, rows), gold, pooled, low, high) for rows in halves)
+    for left, right in zip(one.x.blocks(weights), two.x.blocks(weights), strict=True):
+        both = (two.from_cuts(right, one.cuts(left)) + one.from_cuts(left, two.cuts(right))) / 2
+        found[left.block] = np.where((left.total > 0) & (right.total > 0), both, np.nan)
+    return found
 
 
-def _cuts(fit: Ranking, learnt: Drawn, up_to: Counts) -> Array:
-    """Scores [d, L - 1] from which a copy gets a higher level than l, `up_to` copies having at most l in the fit."""
-    total = learnt.below[:, -1:]
-    place = np.maximum(total - 1, 0) * (up_to / np.maximum(total, 1))
-    floor = np.floor(place)
-    part = place - floor
-    lower = np.minimum(floor.astype(np.int64), np.maximum(total - 1, 0))
-    upper = np.minimum(lower + 1, np.maximum(total - 1, 0))
-    values = np.append(fit.values, fit.values[-1])  # for a draw without copies
-    a, b = (values[_place(learnt.below, at)] for at in (lower, upper))
-    # As numpy.quantile interpolates, to the last bit: a score may equal a cut.
-    cut = np.where(part >= 0.5, b - (b - a) * (1 - part), a + (b - a) * part)
-    return np.where(up_to == 0, -np.inf, np.where(up_to == total, np.inf, cut))
-
-
-def _kappa_above(own: Drawn, values: Counts, place: Counts, rest: Counts, low: float) -> Array:
-    """Kappa [d] where copies from `place` (and `rest` copies further) [d, L - 1] up get a level more each."""
-    number, total, square = values
-    below_number, below_total = cumulative(own.counts * number), cumulative(own.counts * total)
-    steps = 2 * (low + np.arange(place.shape[1])) + 1  # (l + 1)^2 - l^2
-
-    def above(below: Counts, value: Counts) -> Counts:
-        at_cut = np.append(value, 0)[place] * rest
-        return below[:, -1:] - np.take_along_axis(below, place, axis=1) - at_cut
-
-    more_number, more_total = above(below_number, number), above(below_total, total)
-    n, sum_b = below_number[:, -1].astype(np.float64), below_total[:, -1].astype(np.float64)
-    return kappa_of(
-        n=n,
-        sum_a=low * n + more_number.sum(axis=1),
-        sum_b=sum_b,
-        sum_aa=low**2 * n + more_number @ steps,
-        sum_bb=own.times @ square.astype(np.float64),
-        sum_ab=low * sum_b + more_total.sum(axis=1),
-    )
-
-
-def _place(below: Counts, copies: Counts) -> Counts:
-    """Last place [d, L] in the order with at most so many copies before it: a binary search in each row."""
-    low, high = np.zeros_like(copies), np.full_like(copies, below.shape[1])
-    for _ in range(below.shape[1].bit_length()):
-        middle = (low + high) // 2
-        fits = np.take_along_axis(below, np.minimum(middle, below.shape[1] - 1), axis=1) <= copies
-        low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-    return np.minimum(low, below.shape[1] - 1)
-
-
-def _under(gold: Array, low: float, high: float) -> Array:
-    """Whether a gold level [n] is at most l, for each level l but the highest [n, L - 1]."""
-    return (gold[:, None] <= np.arange(low, high)).astype(np.float64)
-
-
-def _in_order(pooled: RatingSums, x: Ranking) -> Counts:
-    return np.stack([part[x.order] for part in pooled]).astype(np.int64)
-
-
-def _column(pooled: RatingSums, k: int) -> RatingSums:
+def column_of(pooled: RatingSums, k: int) -> RatingSums:
+    """Return the sums of one emotion [N]."""
     return RatingSums(*(part[:, k] for part in pooled))

@@ -5,7 +5,7 @@ ranks from cumulative counts, in place of resampling and sorting the rows of eve
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,7 +78,7 @@ def as_asked(values: Array, weights: ArrayLike | None) -> Array:
 
 
 def sums(weights: Array, columns: Array) -> Array:
-    """Return weighted sums of columns [..., N, C] as [..., D, C], the same for any number of threads.
+    """Return weighted sums of columns [N, C] as [D, C], the same for any number of threads.
 
     Whole numbers add up exactly in any order, so they go through one matrix product; others are summed in fixed order.
     """
@@ -86,21 +86,7 @@ def sums(weights: Array, columns: Array) -> Array:
     if bound < 2**53 and np.array_equal(columns, np.rint(columns)):
         exact = np.float32 if bound < 2**24 else np.float64
         return np.matmul(weights.astype(exact, copy=False), columns.astype(exact, copy=False)).astype(np.float64)
-    flipped = np.ascontiguousarray(columns.swapaxes(-1, -2))
-    return np.asarray(np.einsum("dn,...cn->...dc", weights, flipped))
-
-
-class Drawn(NamedTuple):
-    """Some draws of a sorted column."""
-
-    block: slice
-    """Which draws."""
-    counts: Counts
-    """Copies of each sample, in sorted order [d, n]."""
-    times: Array
-    """The same as float64."""
-    below: Counts
-    """Copies before each place in the order [d, n + 1]; the last is their number."""
+    return np.asarray(np.einsum("dn,cn->dc", weights, np.ascontiguousarray(columns.T)))
 
 
 class Ranking:
@@ -122,30 +108,102 @@ class Ranking:
         self.code = np.cumsum(new) - 1  # group of equal values, per place in the order
         self.first = self.starts[self.code]
 
-    def blocks(self, weights: Array) -> Iterator[Drawn]:
+        self.tied = len(self.starts) < len(rows)
+
+    def blocks(self, weights: Array) -> Iterator["Drawn"]:
         """Yield draws in blocks; rankings under the same weights [D, N] are cut at the same draws."""
         height = max(16, _CELLS // max(weights.shape[1], 1))
         for start in range(0, len(weights), height):
             block = slice(start, start + height)
-            times = np.take(weights[block], self.order, axis=1)
-            counts = times.astype(np.int64)
-            yield Drawn(block, counts, times, cumulative(counts))
+            yield Drawn(self, block, np.take(weights[block], self.order, axis=1))
 
-    def doubled(self, below: Counts) -> Counts:
-        """Twice the average rank (from 0) plus 1, per place in the order [d, n]: whole numbers even among ties."""
-        if len(self.starts) == len(self.order):
-            return below[:, :-1] + below[:, 1:]
-        return np.take(self.by_group(below), self.code, axis=1)
 
-    def by_group(self, below: Counts) -> Counts:
-        """As `doubled`, per group of equal values [d, groups]."""
-        return below[:, self.starts] + below[:, self.ends]
+class Drawn:
+    """Some draws of a sorted column; what several statistics need is computed once.
 
-    def spread(self, below: Counts) -> Array:
-        """Sum of squares [d] of the centred doubled ranks; exactly 0 where all copies are equal."""
-        group = (below[:, self.ends] - below[:, self.starts]).astype(np.float64)
-        total = below[:, -1].astype(np.float64)
-        return (total * total * total - np.einsum("dn,dn,dn->d", group, group, group)) / 3
+    Args:
+        x: the column.
+        block: which draws.
+        times: copies of each sample, in sorted order [d, n].
+    """
+
+    def __init__(self, x: Ranking, block: slice, times: Array) -> None:
+        self.x = x
+        self.block = block
+        self.times = times
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Copies of each sample as whole numbers [d, n]."""
+        return self.times.astype(np.int64)
+
+    @cached_property
+    def below(self) -> Counts:
+        """Copies before each place in the order [d, n + 1]; the last is their number."""
+        return cumulative(self.counts)
+
+    @property
+    def total(self) -> Counts:
+        """Number of copies [d]."""
+        return self.below[:, -1]
+
+    @cached_property
+    def groups(self) -> Counts:
+        """Copies in each group of equal values [d, groups]."""
+        if not self.x.tied:
+            return self.counts
+        return np.take(self.below, self.x.ends, axis=1) - np.take(self.below, self.x.starts, axis=1)
+
+    @cached_property
+    def group_ranks(self) -> Array:
+        """Twice the average rank of each group, less its mean: whole numbers, even among ties [d, groups]."""
+        if not self.x.tied:
+            ranks = self.below[:, :-1] + self.below[:, 1:]
+        else:
+            ranks = np.take(self.below, self.x.starts, axis=1) + np.take(self.below, self.x.ends, axis=1)
+        ranks -= self.total[:, None]
+        return ranks.astype(np.float64)
+
+    @cached_property
+    def ranks(self) -> Array:
+        """The same for each place in the order [d, n]."""
+        return np.take(self.group_ranks, self.x.code, axis=1) if self.x.tied else self.group_ranks
+
+    @cached_property
+    def spread(self) -> Array:
+        """Sum of squares of `ranks` over all copies [d]; exactly 0 where all are equal."""
+        groups = self.groups.astype(np.float64)
+        total = self.total.astype(np.float64)
+        return (total * total * total - np.einsum("dn,dn,dn->d", groups, groups, groups)) / 3
+
+    @cached_property
+    def deviations(self) -> tuple[Array, Array]:
+        """Deviations of all copies of a sample from the draw's mean, added up [d, n]; their sum of squares [d].
+
+        In units of the column's largest deviation from its median, so that squares neither under- nor overflow.
+        """
+        values = scaled(self.x.values)
+        centred = values - ratio(np.einsum("dn,n->d", self.times, values), self.total)[:, None]
+        weighted = centred * self.times
+        return weighted, np.einsum("dn,dn->d", weighted, centred)
+
+    def place(self, copies: Counts) -> Counts:
+        """Return the last place [d, L] in the order with at most so many copies before it."""
+        # Rows set apart by an offset are one sorted array.
+        apart = np.arange(len(self.below))[:, None] * (int(self.total.max(initial=0)) + 1)
+        found = np.searchsorted((self.below + apart).ravel(), (copies + apart).ravel(), side="right") - 1
+        return found.reshape(copies.shape) - np.arange(len(self.below))[:, None] * self.below.shape[1]
+
+
+def scaled(values: Array) -> Array:
+    """Return values less their median, over the largest absolute value; infinities give NaN.
+
+    The median keeps the digits of most values where a few are huge, and of all where their offset is.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        centred = values - np.median(values) if len(values) else values
+        largest = np.abs(centred).max(initial=0.0)
+        return centred / largest if largest > 0 else centred
 
 
 def cumulative(values: Counts) -> Counts:

@@ -4,15 +4,17 @@ kappa = 1 - sum (a - b)^2 / (sum a^2 + sum b^2 - 2 sum a sum b / n): sums of who
 confusion table is built; the trade-off is that only quadratic weights can be had this way.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from emonet_lightning.evaluation.columns import Array, as_asked, counted, float64, sums
+from emonet_lightning.evaluation.columns import Array, as_asked, column_mean, counted, float64, sums
 
 Rule = Literal["truncate", "round"]
+RULES: tuple[Rule, ...] = ("truncate", "round")
 _CELLS = 4_000_000  # samples x pairs x sums held at once
 
 
@@ -153,9 +155,10 @@ def pooled_rater_kappa(slots: ArrayLike, low: float, high: float, weights: Array
             (levels**2 * later).sum(axis=1),
             (levels**2 * earlier).sum(axis=1),
             (total**2 - square) / 2,
-        ]
+        ],
+        axis=1,
     )
-    return as_asked(kappa_of(*sums(counted(weights, len(levels)), moments)), weights)
+    return as_asked(_kappa_of_moments(moments, counted(weights, len(levels))), weights)
 
 
 def pooled_system_kappa(
@@ -178,8 +181,8 @@ def pooled_system_kappa(
     rated = ~np.isnan(a)
     a = np.where(rated, a, 0.0)
     number, total, square = (np.where(rated, part, 0.0) for part in pooled)
-    moments = np.stack([number, a * number, total, a**2 * number, square, a * total])
-    return as_asked(kappa_of(*sums(counted(weights, len(a)), moments)), weights)
+    moments = np.stack([number, a * number, total, a**2 * number, square, a * total], axis=1)
+    return as_asked(_kappa_of_moments(moments, counted(weights, len(a))), weights)
 
 
 class RatingSums(NamedTuple):
@@ -209,6 +212,41 @@ def kappa_of(n: Array, sum_a: Array, sum_b: Array, sum_aa: Array, sum_bb: Array,
     return np.where(defined, 1.0 - observed / np.where(defined, expected, 1.0), np.nan)
 
 
+class RaterAgreement(NamedTuple):
+    """How raters agree with each other."""
+
+    pairs: Array
+    """Quadratic kappa of each pair of raters [R, R, K]; NaN where undefined, and on the diagonal."""
+    per_rater: Array
+    """Mean of a rater's defined pairs with the others [R, K]."""
+    mean: Array
+    """Mean over the defined pairs [K]: the human anchor of each emotion."""
+
+
+class SystemAgreement(NamedTuple):
+    """How a system agrees with raters, to be read beside `RaterAgreement`."""
+
+    per_rater: Array
+    """Quadratic kappa of the system with each rater [R, K]; NaN where undefined."""
+    mean: Array
+    """Mean over the raters with whom it is defined [K]."""
+
+
+def rater_agreement(ratings: ArrayLike, low: float, high: float, rule: Rule = "truncate") -> RaterAgreement:
+    """Return the quadratic kappa of every pair of raters, and its means; arguments as in `rater_kappa`."""
+    pairs = rater_kappa(ratings, low, high, rule)
+    upper = pairs[np.triu_indices(len(pairs), k=1)]
+    return RaterAgreement(pairs, column_mean(pairs), column_mean(upper))
+
+
+def system_rater_agreement(
+    scores: ArrayLike, ratings: ArrayLike, low: float, high: float, rule: Rule = "truncate"
+) -> SystemAgreement:
+    """Return the quadratic kappa of a system with each rater, and its mean; arguments as in `system_kappa`."""
+    per_rater = system_kappa(scores, ratings, low, high, rule)
+    return SystemAgreement(per_rater, column_mean(per_rater))
+
+
 def _rater_pairs(
     levels: Array, counts: Array
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], Array]]:
@@ -234,4 +272,11 @@ def _paired_kappa(first: Array, second: Array, counts: Array) -> Array:
     """Kappa of paired columns of levels [N, P] under counts [D, N]: [D, P]."""
     both = ~(np.isnan(first) | np.isnan(second))
     a, b = np.where(both, first, 0.0), np.where(both, second, 0.0)
-    return kappa_of(*sums(counts, np.stack([both.astype(np.float64), a, b, a * a, b * b, a * b])))
+    return _kappa_of_moments(np.stack([both.astype(np.float64), a, b, a * a, b * b, a * b], axis=1), counts)
+
+
+def _kappa_of_moments(moments: Array, counts: Array) -> Array:
+    """Kappa [D, P] from each sample's number of pairs and sums of levels [N, 6, P]."""
+    num_samples, *shape = moments.shape
+    found = sums(counts, moments.reshape(num_samples, math.prod(shape))).reshape(len(counts), *shape)
+    return kappa_of(*np.moveaxis(found, 1, 0))
