@@ -117,6 +117,9 @@ def test_options_that_do_not_fit_are_usage_errors(tmp_path):
         ("{'Awe': '3'  , 'Anger': '٣'}", "'٣' is not a number"),
         ("{'Hopelessness': 1, 'Helplessness': 2}", "answered 'Helplessness' twice and differently"),
         ("{'Awful': 1}", "unknown emotion 'Awful'"),
+        ("{'Awe': 1, 'Awe': 2}", "'Awe' is answered twice"),
+        ('{"Awe": 1, "Awe": 2}', "'Awe' is answered twice"),
+        ("[{'h1': {'Awe': True, 'Awe': False}}]", "'Awe' is answered twice"),
     ],
 )
 def test_wrong_annotations_are_one_line(value, message):

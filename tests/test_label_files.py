@@ -13,7 +13,7 @@ from emonet_lightning.errors import DataError
 from emonet_lightning.packing.shards import pack
 from emonet_lightning.packing.sources import open_source
 from emonet_lightning.ratings.consensus import binary_questions
-from emonet_lightning.ratings.released import read_binary_csv, read_hq_csv
+from emonet_lightning.ratings.released import read_binary_csv
 from emonet_lightning.taxonomy import Taxonomy
 
 
@@ -38,9 +38,6 @@ def test_hq_csv_joins_images_that_lost_their_names(tmp_path):
         "flux_2": {"human-1": {"awe": 7.0}},
         "mj_1": experts,
     }
-    assert read_hq_csv(table, TAXONOMY).raters == ["human-1", "human-2"]
-    models = read_hq_csv(table, TAXONOMY, human=False)
-    assert (models.raters, models.value.tolist()) == (["Empathic Insight Face Large"], [0.5])
 
 
 def test_binary_csv_joins_images_by_zero_padded_id(tmp_path):

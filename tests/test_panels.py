@@ -476,6 +476,17 @@ def test_bad_score_files_are_one_line(tmp_path, case):
     assert "\n" not in str(caught.value)
 
 
+def test_extra_dimensions_that_the_taxonomy_lacks_are_left_out(tmp_path):
+    wide = write(tmp_path / "wide.csv", "file,Awe,arousal,Extra Dimensions|Valence\na,1,2,-3\n")
+    long = write(tmp_path / "long.csv", "file,emotion,score\na,Awe,1\na,Emotional Vulnerability,5\n")
+    for path in (wide, long):
+        assert np.nansum(read_scores(path, TAXONOMY, ["a"], "x").scores) == 1
+    extra = Taxonomy.load("emonet40", extra_dimensions=True)
+    scores = read_scores(wide, extra, ["a"], "x", missing="zero").scores
+    assert scores[0, [extra.slugs.index("arousal"), extra.slugs.index("valence")]].tolist() == [2, -3]
+    assert np.isnan(scores[0, extra.slugs.index("dominance")])  # 0 is not the resting state of an extra dimension
+
+
 def test_scores_in_long_form_repeat_per_emotion(tmp_path):
     path = write(tmp_path / "x.csv", "image,emotion,score\na,Awe,1\na,Awe,2\na,Anger,5\nb,Anger,0\n")
     scores = read_scores(path, TAXONOMY, ["a", "b"], "x")
@@ -511,3 +522,8 @@ def test_only_label_columns_of_a_parquet_file_are_read(tmp_path):
     content[start - 30 : start + 5000] = bytes(5030)  # pages of the pictures are destroyed
     path.write_bytes(content)
     assert read_panel(path, TAXONOMY)[0].images == ["a.jpg"]
+    start = content.index(b"[{'human-1'")
+    content[start - 40 : start] = bytes(40)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"hq\.parquet: damaged in column '.*fetch it again"):
+        read_panel(path, TAXONOMY)

@@ -52,6 +52,18 @@ def parse_value(text: str, where: str) -> float | bool | None:
     return float(text)
 
 
+def find_dimension(name: str, taxonomy: Taxonomy, where: str) -> int | None:
+    """Return the column of an emotion, or None for a released extra dimension that the taxonomy does not have.
+
+    Raises:
+        DataError: neither; offers the nearest names.
+    """
+    short = slugify(name.rsplit("|", 1)[-1].strip())
+    if short not in taxonomy.slugs and (name.startswith("Extra Dimensions|") or short in _EXTRA_DIMENSIONS):
+        return None
+    return taxonomy.index(name, where)
+
+
 def parse_answers(value: Any, taxonomy: Taxonomy, where: str) -> Answers:
     """Read the answers about one image in any of the released forms.
 
@@ -76,10 +88,11 @@ def parse_answers(value: Any, taxonomy: Taxonomy, where: str) -> Answers:
     for rater, answers in _by_rater(_load(value, where), where):
         given = raters.setdefault(rater, {})
         for name, answer in answers.items():
-            slug = _slug(str(name), taxonomy, where)
+            column = find_dimension(str(name), taxonomy, where)
             number = _number(answer, f"{where}: '{name}'")
-            if slug is None or number is None:
+            if column is None or number is None:
                 continue
+            slug = taxonomy.slugs[column]
             yes_no.add(isinstance(number, bool))
             if given.setdefault(slug, float(number)) != float(number):
                 raise DataError(f"{where}: rater '{rater}' answered '{name}' twice and differently; keep one answer")
@@ -124,8 +137,8 @@ class AnswerReader:
         if isinstance(value, str) and (flat := flat_numbers(value)):
             names = tuple(flat)
             if (columns := self._known.get(names)) is None:
-                slugs = [_slug(name, self._taxonomy, where) for name in names]
-                columns = self._known[names] = np.array([-1 if s is None else self._columns[s] for s in slugs])
+                found = [find_dimension(name, self._taxonomy, where) for name in names]
+                columns = self._known[names] = np.array([-1 if column is None else column for column in found])
             values, kept = np.fromiter(flat.values(), dtype=np.float64, count=len(flat)), columns >= 0
             if len(set(columns[kept].tolist())) == kept.sum():
                 yield Answered(GENERATED, columns[kept], values[kept], False)
@@ -235,13 +248,6 @@ def _from_dict(value: dict[Any, Any]) -> list[tuple[str, dict[Any, Any]]]:
     if value and all(nested):
         return [(str(rater), dict(answers)) for rater, answers in value.items()]
     return [(GENERATED, value)]
-
-
-def _slug(name: str, taxonomy: Taxonomy, where: str) -> str | None:
-    short = slugify(name.rsplit("|", 1)[-1].strip())
-    if short not in taxonomy.slugs and (name.startswith("Extra Dimensions|") or short in _EXTRA_DIMENSIONS):
-        return None
-    return taxonomy.slugs[taxonomy.index(name, where)]
 
 
 def _number(answer: Any, where: str) -> float | bool | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emonet_lightning.errors import DataError
 from emonet_lightning.progress import progress_bar
-from emonet_lightning.ratings.answers import GENERATED, AnswerReader, is_number, parse_value
+from emonet_lightning.ratings.answers import GENERATED, AnswerReader, find_dimension, is_number, parse_value
 from emonet_lightning.ratings.classes import class_answers, class_emotions
 from emonet_lightning.ratings.tables import OPTIONAL_ROLES, Table, find_column
 from emonet_lightning.taxonomy import Taxonomy
@@ -170,15 +170,16 @@ def _from_annotations(
 def _from_long(
     found: _Collected, table: Table, taxonomy: Taxonomy, raters: list[str], emotion: int, rating: int
 ) -> None:
-    columns: dict[str, int] = {}
+    columns: dict[str, int | None] = {}
     for number, row in enumerate(table.rows):
         name, text = row[emotion], row[rating]
         if name not in columns:
-            columns[name] = taxonomy.index(name, table.where(number))
+            columns[name] = find_dimension(name, taxonomy, table.where(number))
+        column = columns[name]
         value = float(text) if is_number(text) else parse_value(text, table.where(number))
-        if value is not None:
+        if value is not None and column is not None:
             found.kinds.add(isinstance(value, bool))
-            found.add(number, raters[number], [columns[name]], [float(value)])
+            found.add(number, raters[number], [column], [float(value)])
 
 
 def _from_wide(found: _Collected, table: Table, wide: dict[int, int], raters: list[str]) -> None:
@@ -227,9 +228,11 @@ def _wide_columns(
         if cell in (image, rater) or name in known:
             continue
         try:
-            column = taxonomy.index(name, f"{table.path}, header")
+            column = find_dimension(name, taxonomy, f"{table.path}, header")
         except DataError as error:
             raise DataError(f"{error}; list columns that are no emotions in --columns.meta=A,B") from None
+        if column is None:
+            continue
         if column in result.values():
             raise DataError(f"{table.path}: two columns for emotion '{taxonomy.slugs[column]}'; remove one")
         result[cell] = column

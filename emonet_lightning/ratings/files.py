@@ -54,7 +54,8 @@ def _from_parquet(
     for field in rows.schema:
         names = rows.class_names.get(field.name)
         if _holds_bytes(field.type):
-            if arrow.types.is_struct(field.type) and field.type.get_field_index("path") >= 0 and "image" not in roles:
+            has_names = arrow.types.is_struct(field.type) and field.type.get_field_index("path") >= 0
+            if has_names and roles.get("image", field.name) == field.name:
                 found = rows.column(f"{field.name}.path")
                 texts[field.name] = [name or f"{row:06d}" for row, name in enumerate(found)]
                 roles["image"] = field.name

@@ -1,4 +1,4 @@
-"""Label files of image sets: answers of people, or of models, each once, in long form."""
+"""Label files of image sets: answers in long form, each once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,17 +34,15 @@ def read_labels(
     taxonomy: Taxonomy,
     columns: dict[str, str],
     classes: dict[str, str] | None = None,
-    human: bool = True,
     wanted: Callable[[str], bool] | None = None,
 ) -> Labels:
-    """Read a label file of any layout that `cells` knows.
+    """Read a label file of any layout that `cells` knows; where a column `human` tells, the rows of people.
 
     Args:
         path: CSV file.
         taxonomy: columns of the ratings.
         columns: the file's names for roles, as for `read_cells`.
         classes: class name -> emotion, or `none` for a class in which every emotion is 0.
-        human: where the file has a column `human`, which rows to take.
         wanted: tells by an image's name whether to read its rows; all by default.
 
     Raises:
@@ -57,13 +55,13 @@ def read_labels(
     table, num_left_out = _only(table, image, wanted)
     flags = human_rows(table, columns)
     if flags is not None:
-        table = table.only(np.flatnonzero(flags == human).tolist())
+        table = table.only(np.flatnonzero(flags).tolist())
         if not table.rows:
-            raise DataError(f"{path}: no row of {'a human' if human else 'a model'} (column 'human')")
+            raise DataError(f"{path}: no row of a human (column 'human')")
     cells = read_cells(table, taxonomy, columns, classes)
-    if human and cells.layout != "long":
+    if cells.layout != "long":
         _refuse_repeats(table, image, find_column(table, "rater", columns, required=False))
-    return _collect(cells, taxonomy, average=not human, num_left_out=num_left_out)
+    return _collect(cells, taxonomy, num_left_out)
 
 
 def human_rows(table: Table, columns: dict[str, str]) -> np.ndarray | None:
@@ -111,22 +109,21 @@ def _refuse_repeats(table: Table, image: int, rater: int | None) -> None:
             )
 
 
-def _collect(cells: Cells, taxonomy: Taxonomy, average: bool, num_left_out: int) -> Labels:
-    """Bring answers in long form, sorted by image, rater and emotion; a repeat must say the same, or is averaged."""
+def _collect(cells: Cells, taxonomy: Taxonomy, num_left_out: int) -> Labels:
+    """Bring answers in long form, sorted by image, rater and emotion; a repeat must say the same."""
     table, place = cells.table, cells.sheet_row[cells.sheet]
     keys = np.stack([cells.image[place], cells.sheet_rater[cells.sheet], cells.column], axis=1)
     unique, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     group = group.reshape(-1)
     differs = np.flatnonzero(cells.value != cells.value[first][group])
-    if len(differs) and not average:
+    if len(differs):
         number, other = place[differs[0]], place[first[group[differs[0]]]]
         raise DataError(
             f"{table.where(number)}: image '{cells.images[cells.image[number]]}' has another answer of "
             f"'{cells.raters[keys[differs[0], 1]]}' on '{taxonomy.slugs[keys[differs[0], 2]]}' in line "
             f"{table.lines[other]}; keep one"
         )
-    mean = np.bincount(group, weights=cells.value, minlength=len(unique)) / np.bincount(group, minlength=len(unique))
-    values = (mean if average else cells.value[first]).astype(np.float32)
+    values = cells.value[first].astype(np.float32)
     ratings = Ratings(
         unique[:, 0], unique[:, 1], list(cells.raters), unique[:, 2], list(taxonomy.slugs), values, list(cells.images)
     )

@@ -115,10 +115,18 @@ class ParquetRows:
         return self.files[self._starts[self._place(index)][1]]
 
     def column(self, name: str) -> list[Any]:
-        """Return one column, or one field `column.field` of a struct, without reading the rest."""
+        """Return one column, or one field `column.field` of a struct, without reading the rest.
+
+        Raises:
+            DataError: a damaged file.
+        """
         values: list[Any] = []
         for file in self.files:
-            found = _open(file).read(columns=[name]).column(0).to_pylist()  # read_table would load all images
+            try:
+                found = _open(file).read(columns=[name]).column(0).to_pylist()  # read_table would load all images
+            except (OSError, arrow.ArrowException) as error:
+                reason = " ".join(str(error).split())
+                raise DataError(f"{file}: damaged in column '{name}' ({reason}); fetch it again") from error
             field = name.partition(".")[2]
             values += [value.get(field) if isinstance(value, dict) else value for value in found]
         return values

@@ -1,4 +1,4 @@
-"""The released label files `binary.csv` and `hq.csv`."""
+"""The released label file `binary.csv`."""
 
 from pathlib import Path
 
@@ -21,18 +21,3 @@ def read_binary_csv(path: Path | str, taxonomy: Taxonomy) -> Ratings:
     if labels.kind != "binary":
         raise DataError(f"{path}: column 'value' must hold True or False")
     return labels.ratings
-
-
-def read_hq_csv(path: Path | str, taxonomy: Taxonomy, human: bool = True) -> Ratings:
-    """Read the released `hq.csv` (`image,annotator,human,annotations`).
-
-    Args:
-        path: the file.
-        taxonomy: columns.
-        human: the experts' rows, or else the rows of models (repeated rows of a model are averaged).
-
-    Raises:
-        MissingInputError: no such file.
-        DataError: names the line.
-    """
-    return read_labels(Path(path), taxonomy, {"image": "image", "annotations": "annotations"}, human=human).ratings
