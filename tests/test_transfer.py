@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 from emonet_lightning.cli import main
-from emonet_lightning.errors import DataError
+from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.evaluation.bootstrap import draws
 from emonet_lightning.evaluation.class_maps import ClassMap
 from emonet_lightning.evaluation.transfer import (
@@ -24,6 +24,7 @@ from emonet_lightning.evaluation.transfer import (
     trivial_systems,
 )
 from emonet_lightning.evaluation.transfer_input import read_score_file
+from emonet_lightning.evaluation.transfer_protocol import run_transfer
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
 
 TAXONOMY = Taxonomy.load("emonet40")
@@ -80,6 +81,12 @@ def run(*words):
     return main(["evaluate", "transfer", "--num-draws", "20", "--num-permutations", "50", *map(str, words)])
 
 
+def judged(path, map="ferd", **options):
+    """What transfer.json would hold, without the report."""
+    options = {"num_draws": 20, "num_permutations": 50, **options}
+    return run_transfer({path.stem: path}, str(map), **options)
+
+
 def fails(capsys, code, *words):
     """The one line of an error."""
     assert run(*words) == code
@@ -132,9 +139,11 @@ def test_shuffled_labels_show_that_any_hit_is_lenient_and_the_report_says_why(fe
 
 
 def test_two_calls_write_the_same_bytes(tmp_path):
-    scores = write_lines(tmp_path / "a.jsonl", random_lines())
+    (tmp_path / "moods.yaml").write_text(OWN_MAP.replace("field: mood", "pattern: '_([a-z]+)$'"))
+    lines = [{**line, "image_path": f"{i}_{('glad', 'down')[i % 2]}.jpg"} for i, line in enumerate(random_lines(6))]
+    scores = write_lines(tmp_path / "a.jsonl", lines)
     for name in ("one", "two"):
-        assert run("--scores", scores, "--map", "ferd", "--out", tmp_path / name) == 0
+        assert run("--scores", scores, "--map", tmp_path / "moods.yaml", "--out", tmp_path / name) == 0
     for file in ("transfer.json", "transfer.md", "figures/confusion.png", "figures/confusion.pdf"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
@@ -274,7 +283,6 @@ def test_shipped_maps_cover_the_forty_emotions_and_their_cutoff_is_the_released_
         assert shipped.cutoff == pytest.approx(0.0375)
     assert FERD.classes[FERD.head_class[TAXONOMY.index("Astonishment/Surprise")]] == "fear"
     assert AFFECTNET.classes[AFFECTNET.head_class[TAXONOMY.index("Astonishment/Surprise")]] == "surprise"
-    assert np.bincount(FERD.head_class).tolist() == [4, 4, 2, 4, 8, 9, 6, 3] or len(FERD.head_class) == 40
 
 
 @pytest.mark.parametrize(
@@ -311,20 +319,16 @@ def test_a_users_own_map_of_three_classes_uses_only_its_heads(tmp_path):
     (tmp_path / "scores.csv").write_text(
         "file,amusement,elation,sadness,anger,mood\n"
         "0001.jpg,0,9,0,0,Glad\n"
-        "0002.jpg,2,2,3,0,blue\n"  # Sadness highest, but two glad heads sum to more
+        "0002.jpg,2.5,2.5,3,0,blue\n"  # sadness is highest, but two glad heads sum to more
         "0003.jpg,0,0,0,5,cross\n"
         "0004.jpg,4,0,0,0,down\n"
     )
-    words = ("--scores", tmp_path / "scores.csv", "--map", tmp_path / "moods.yaml", "--values", "mean_subtracted")
-    assert run(*words, "--out", tmp_path / "out") == 0
-    found = content(tmp_path / "out")
+    found = judged(tmp_path / "scores.csv", tmp_path / "moods.yaml", values="mean_subtracted")
     assert found["map"]["cutoff"] == pytest.approx(1.2 / 4)
     assert len(found["map"]["not_mapped"]) == 36
     rules = found["systems"]["scores"]["rules"]
     assert rules["argmax"]["counts"] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
-    shares = np.exp([2, 2, 3, 0]) / np.exp([2, 2, 3, 0]).sum()
-    assert shares[:2].sum() < shares[2]  # e^3 > 2 e^2, so sadness holds
-    assert rules["class_sum"]["counts"] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert rules["class_sum"]["counts"] == [[1, 0, 0], [2, 0, 0], [0, 0, 1]]
     assert rules["any_hit"]["accuracy"]["value"] == 0.75
     assert found["images"]["labels"] == "field 'mood' of the scores"
 
@@ -365,8 +369,7 @@ def test_affectnet_lines_with_class_numbers_are_judged_by_their_field(tmp_path):
     labels = [i % 8 for i in range(32)]
     lines = random_lines(32, label=labels)
     scores = write_lines(tmp_path / "affectnet1.jsonl", lines)
-    assert run("--scores", scores, "--map", "affectnet", "--out", tmp_path / "out") == 0
-    found = content(tmp_path / "out")
+    found = judged(scores, "affectnet")
     assert found["images"]["per_class"] == dict.fromkeys(AFFECTNET.classes, 4)
     file = read_score_file(scores, AFFECTNET, TAXONOMY, "scores", None)
     guess = AFFECTNET.head_class[file.scores.argmax(axis=1)]
@@ -392,12 +395,14 @@ def tables(tmp_path, lines):
 
 def test_tables_of_predict_give_what_the_released_lines_give(tmp_path):
     lines = random_lines()
-    assert run("--scores", write_lines(tmp_path / "a.jsonl", lines), "--map", "ferd", "--out", tmp_path / "a") == 0
-    expected = content(tmp_path / "a")["systems"]["a"]["rules"]
-    for path in tables(tmp_path, lines):
-        words = ("--scores", path, "--map", "ferd", "--values", "mean_subtracted", "--out", tmp_path / "b")
-        assert run(*words) == 0
-        assert content(tmp_path / "b")["systems"]["t"]["rules"] == expected
+    expected = judged(write_lines(tmp_path / "a.jsonl", lines))["systems"]["a"]["rules"]
+    csv, *others = tables(tmp_path, lines)
+    assert judged(csv, values="mean_subtracted")["systems"]["t"]["rules"] == expected
+    whole = read_score_file(csv, FERD, TAXONOMY, "mean_subtracted", None)
+    for path in others:
+        found = read_score_file(path, FERD, TAXONOMY, "mean_subtracted", None)
+        assert found.images == whole.images
+        assert np.abs(found.scores - whole.scores).max() < 1e-12
 
 
 def test_raw_scores_and_softmax_of_a_table_give_the_same_scores(tmp_path):
@@ -423,9 +428,7 @@ def test_labels_of_a_file_are_joined_by_file_name_and_outrank_the_map(tmp_path):
         "image,label\n"
         + "".join(f"{i:04d}_{n}.jpg,contempt\n" for i, n in enumerate(["Happy", "sad", "SURPRISED", "anger"]))
     )
-    words = ("--scores", scores, "--map", "ferd", "--out", tmp_path / "out", "--labels", tmp_path / "labels.csv")
-    assert run(*words) == 0
-    found = content(tmp_path / "out")["images"]
+    found = judged(scores, labels=str(tmp_path / "labels.csv"))["images"]
     assert found["per_class"]["contempt"] == 4
     assert "no image of class 'happy': it is left out of means over classes" in found["notes"]
 
@@ -439,10 +442,10 @@ def test_systems_are_compared_on_the_images_that_all_have(tmp_path):
     found = content(tmp_path / "out")
     assert found["images"]["num_images"] == 20
     assert "4 of the 24 images of 'mine' are left out: another system lacks them" in found["images"]["notes"]
-    alone = write_lines(tmp_path / "c.jsonl", other)
-    assert run("--scores", alone, "--map", "ferd", "--out", tmp_path / "alone") == 0
-    theirs = content(tmp_path / "alone")["systems"]["c"]["rules"]
-    assert found["systems"]["theirs"]["rules"] == theirs
+    alone = read_score_file(write_lines(tmp_path / "c.jsonl", other), FERD, TAXONOMY, "scores", None)
+    labels = [FERD.class_of(FERD.label_in_path(image, ""), "") for image in alone.images]
+    right = np.mean(FERD.head_class[alone.scores.argmax(axis=1)] == labels)
+    assert found["systems"]["theirs"]["rules"]["argmax"]["accuracy"]["value"] == right
     assert {"mine", "theirs"} == {name for name, s in found["systems"].items() if s["kind"] == "system"}
     assert "mine minus theirs" in (tmp_path / "out" / "transfer.md").read_text()
 
@@ -452,9 +455,7 @@ def test_persons_are_drawn_whole(tmp_path):
     scores = write_lines(tmp_path / "a.jsonl", lines)
     rows = "".join(f"{line['image_path']},{i // 6}\n" for i, line in enumerate(lines))
     (tmp_path / "persons.csv").write_text("image,group\n" + rows)
-    words = ("--scores", scores, "--map", "ferd", "--out", tmp_path / "out", "--groups", tmp_path / "persons.csv")
-    assert run(*words) == 0
-    found = content(tmp_path / "out")
+    found = judged(scores, groups=str(tmp_path / "persons.csv"))
     assert found["bootstrap"] | {"unit": "group", "num_units": 4} == found["bootstrap"]
     labels = np.array([FERD.class_of(FERD.label_in_path(line["image_path"], ""), "") for line in lines])
     file = read_score_file(scores, FERD, TAXONOMY, "scores", None)
@@ -530,7 +531,7 @@ def test_a_missing_label_field_is_told_with_the_options_that_name_it(tmp_path, c
     line = fails(capsys, 65, "--scores", scores, "--map", "affectnet", "--out", tmp_path / "out")
     assert "line 1: no 'label'" in line
     assert "--label-column" in line
-    assert run("--scores", scores, "--map", "affectnet", "--label-column", "emotion", "--out", tmp_path / "out") == 0
+    assert judged(scores, "affectnet", label_column="emotion")["images"]["labels"] == "field 'emotion' of the scores"
 
 
 def test_an_image_without_a_label_in_the_label_file_is_named(tmp_path, capsys):
@@ -564,6 +565,12 @@ def test_raw_scores_of_a_table_need_neutral_means_that_fit(tmp_path, capsys):
 )
 def test_options_that_do_not_fit_are_told(tmp_path, capsys, words, code, told):
     assert told in fails(capsys, code, "--map", "ferd", "--out", tmp_path / "out", *words)
+
+
+def test_a_system_named_as_a_trivial_one_is_refused(tmp_path):
+    scores = write_lines(tmp_path / "random scores.jsonl", random_lines(4))
+    with pytest.raises(UsageError, match="may not be named 'random scores'"):
+        judged(scores)
 
 
 def test_files_without_one_image_in_common_are_refused(tmp_path, capsys):

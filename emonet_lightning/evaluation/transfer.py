@@ -28,6 +28,19 @@ METRICS = {
     "macro_recall": "share within each class, mean over classes with images",
     "macro_f1": "2 TP / (images of the class + images for which the rule names it), mean over classes with images",
 }
+DEFINITIONS = {
+    "scores": "raw score minus the head's mean on neutral faces; softmax over the mapped heads, temperature 1",
+    "low, high": "percentile interval of the bootstrap draws; a class that a draw does not hold is left out of that "
+    "draw's means; at 0 or 1 the interval has no width, which says nothing about images that are not here",
+    "chance": "the same figure with the true classes shuffled over the images: mean and range of the shuffles; p: "
+    "share of the shuffles, the true order counted with them, that reach the figure",
+    "heads_on": "mapped heads of an image whose softmax is above the cutoff, mean over images",
+    "classes_named": "classes of an image that the rule names, mean over images",
+    "counts": "images by true class (row) and named class (column); any-hit may name several",
+    "most frequent class": "trivial: named for every image",
+    "random scores": "trivial: one draw of scores, uniform over the taxonomy's levels",
+    "equal scores": "trivial: the same score for all heads, so that ties decide",
+}
 _BLOCK = 4_000_000  # permuted labels held at once
 
 
@@ -182,12 +195,13 @@ def judge(
         class by named class) and `heads_on`; `differences`: one entry per pair, rule and metric.
     """
     systems, draws = {}, {}
-    for name, decided in decisions.items():
+    every = [credits for decided in decisions.values() for credits in decided.credits.values()]
+    shuffled_of = np.split(permuted_recalls(every, labels, num_permutations, seed), len(decisions))
+    for (name, decided), shuffled in zip(decisions.items(), shuffled_of, strict=True):
         tallies = {rule: tally(credits, labels, weights) for rule, credits in decided.credits.items()}
-        shuffled = permuted_recalls(list(decided.credits.values()), labels, num_permutations, seed)
         systems[name] = {
             "rules": {
-                rule: _rule(tallies[rule], decided.credits[rule], labels, permuted, level)
+                rule: _rule(tallies[rule], decided.credits[rule], labels, permuted, weights, level)
                 for rule, permuted in zip(tallies, shuffled, strict=True)
             },
             "heads_on": _heads_on(decided.heads_on, num_heads, weights, level),
@@ -207,7 +221,9 @@ def judge(
     return {"systems": systems, "differences": differences}
 
 
-def _rule(found: Tally, credits: Credits, labels: Labels, permuted: Array, level: float) -> dict[str, Any]:
+def _rule(
+    found: Tally, credits: Credits, labels: Labels, permuted: Array, weights: Array, level: float
+) -> dict[str, Any]:
     num_classes = credits.shape[1]
     truth = _one_hot(labels, num_classes)
     size = truth.sum(axis=0)
@@ -235,7 +251,11 @@ def _rule(found: Tally, credits: Credits, labels: Labels, permuted: Array, level
     ]
     named = credits.sum(axis=1)
     return figures | {
-        "classes_named": {"mean": float(named.mean()), "none": int((named == 0).sum()), "n": len(labels)},
+        "classes_named": {
+            **_estimate(weights @ named / weights.sum(axis=1), level),
+            "n": len(labels),
+            "num_images_without": int((named == 0).sum()),
+        },
         "per_class": per_class,
         "counts": (truth.T.astype(np.int64) @ credits).tolist(),
     }

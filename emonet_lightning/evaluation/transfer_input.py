@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from scipy.special import softmax
 
-from emonet_lightning.errors import DataError, MissingInputError, UsageError, nearest
+from emonet_lightning.errors import DataError, UsageError, nearest
 from emonet_lightning.evaluation.class_maps import ClassMap
 from emonet_lightning.evaluation.columns import Array
 from emonet_lightning.io import read_bytes, sha256_file
 from emonet_lightning.ratings.answers import parse_value
-from emonet_lightning.ratings.tables import ROLES, read_table
+from emonet_lightning.ratings.files import open_table
+from emonet_lightning.ratings.tables import ROLES
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
 
 Values = Literal["scores", "mean_subtracted", "softmax"]
@@ -93,12 +92,10 @@ def read_score_file(
 
 def _read_rows(path: Path) -> list[Row]:
     suffix = path.suffix.lower()
-    if suffix in (".jsonl", ".json"):
+    if suffix in (".jsonl", ".ndjson"):
         rows = list(_json_lines(path))
-    elif suffix == ".parquet":
-        rows = _parquet(path)
-    elif suffix in (".csv", ".tsv"):
-        table = read_table(path)
+    elif suffix in (".csv", ".tsv", ".parquet"):
+        table, _ = open_table(path, {})
         rows = [
             Row(table.where(number), dict(zip(table.header, cells, strict=True)))
             for number, cells in enumerate(table.rows)
@@ -122,18 +119,6 @@ def _json_lines(path: Path) -> Iterable[Row]:
         if not isinstance(fields, dict):
             raise DataError(f"{where}: an object with an image and its scores is needed, not {type(fields).__name__}")
         yield Row(where, fields)
-
-
-def _parquet(path: Path) -> list[Row]:
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such file")
-    try:
-        schema = pq.read_schema(path)
-        plain = [field.name for field in schema if not pa.types.is_nested(field.type)]
-        found = pq.read_table(path, columns=plain).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())})") from error
-    return [Row(f"{path}, row {number}", fields) for number, fields in enumerate(found, 1)]
 
 
 def _images(rows: Sequence[Row], path: Path) -> list[str]:

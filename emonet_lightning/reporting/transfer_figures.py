@@ -137,7 +137,7 @@ def _heads_on(content: Mapping[str, Any]) -> Figure:
         given = content["systems"][name]["kind"] == "system"
         counts = found["distribution"][: last + 1]
         rules = content["systems"][name]["rules"]
-        classes = rules["any_hit"]["classes_named"]["mean"]
+        classes = rules["any_hit"]["classes_named"]["value"]
         title = (
             f"{short(name, 32)}: {found['value']:.1f} heads on per image, which name {classes:.1f} of "
             f"{len(content['map']['classes'])} classes"

@@ -116,7 +116,7 @@ def _leniency(content: Mapping[str, Any], given: Mapping[str, Any]) -> Iterable[
         by_chance, heads = found["accuracy"]["chance"], system["heads_on"]
         yield (
             f"**{literal(name)}**: {number(heads['value'])} {interval(heads)} heads are on per image, and they name "
-            f"{found['classes_named']['mean']:.2f} of {num_classes} classes. With the labels shuffled over the images, "
+            f"{found['classes_named']['value']:.2f} of {num_classes} classes. With labels shuffled over the images, "
             f"any-hit is still {number(by_chance['value'])} {interval(by_chance)} (one class in {num_classes} would be "
             f"{1 / num_classes:.3f}); with the true labels it is {number(found['accuracy']['value'])}. Argmax, which "
             f"names one class, gives {estimate(system['rules']['argmax']['accuracy'])}, class-summed "
@@ -177,17 +177,12 @@ def _rules(content: Mapping[str, Any]) -> str:
     draws, shuffles = content["bootstrap"], content["permutations"]
     lines = [f"- {NAMES[rule]}: {text}" for rule, text in content["rules"].items()]
     lines += [f"- {_METRICS[metric]}: {text}" for metric, text in content["metrics"].items()]
-    lines += [
-        "- scores: raw score minus the head's mean on neutral faces; softmax over the mapped heads, temperature 1",
-        f"- intervals: {draws['level']:.0%}, percentiles of {draws['num_draws']} bootstrap draws of {draws['unit']}s "
-        f"(seed {draws['seed']}); a class that a draw does not hold is left out of that draw's means; "
-        "at 0 or 1 a bootstrap interval has no width, which says nothing about images that are not here",
-        f"- shuffled labels: true classes permuted over images {shuffles['num_permutations']} times (seed "
-        f"{shuffles['seed']}); p: share of the shuffles, the true order counted with them, that reach the figure",
-        "- trivial systems: `most frequent class` is named for every image; `random scores` are uniform over the "
-        "taxonomy's levels; `equal scores` are the same for all heads, so ties decide",
-        "- every figure with its n, and macro recall, macro F1 and confusion matrices under all rules: transfer.json",
-    ]
+    lines += [f"- {literal(term)}: {text}" for term, text in content["definitions"].items()]
+    lines.append(
+        f"- {draws['num_draws']} bootstrap draws of {draws['unit']}s (seed {draws['seed']}), "
+        f"{shuffles['num_permutations']} shuffles (seed {shuffles['seed']}), level {draws['level']:.0%}"
+    )
+    lines.append("- every figure with its n, chance and interval, and the counts of all rules: transfer.json")
     return "\n".join(lines)
 
 
