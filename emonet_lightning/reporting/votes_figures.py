@@ -160,9 +160,10 @@ def _stack(
         for row, share in enumerate(width):
             if share >= 0.06:
                 text_colour = "white" if colour in (BLUE, VERMILION) else DARK
-                axes.text(
-                    left[row] + share / 2, row, f"{share:.0%}", ha="center", va="center", fontsize=7, color=text_colour
-                )
+                text = axes.text(left[row] + share / 2, row, f"{share:.0%}", ha="center", va="center", fontsize=7)
+                text.set_color(text_colour)
+                if hatch:  # digits are hard to read on lines
+                    text.set_bbox({"facecolor": colour, "edgecolor": "none", "pad": 0.8})
         left += width
     return handles
 
