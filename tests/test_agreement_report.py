@@ -201,7 +201,7 @@ def test_labels_of_a_figure_do_not_overlap(content):
         {"count": 3, "systems": [], "trivial": [], "raters": 2},
         {"count": 2, "systems": ["mine"], "trivial": ["random"], "raters": 1},
         {"count": 3, "systems": SYSTEMS[:2], "trivial": [], "raters": 3, "defined": False},
-        {"count": 2, "systems": ["costs $5 or $6", "_", "<b>|`*"], "trivial": []},
+        {"count": 2, "systems": ["price $_$", "_", "<b>|`*"], "trivial": []},
     ],
     ids=["one emotion", "five emotions", "no systems", "one rater", "nothing defined", "odd names"],
 )
