@@ -247,14 +247,17 @@ def test_every_test_is_counted_beside_the_set_and_told_in_report_and_table(
     other = [*words(small_sets["big"], encoder_options, *test), "--seed_everything=1", f"--out={tmp_path / 'second'}"]
     assert main(["fit", *other]) == 0
     assert "was used 3 times (2 different heads)" in (tmp_path / "second" / "report.md").read_text()
-    first, second, third = entries(sealed_copy / ledger.LEDGER_FILE)
-    assert [entry["use"] for entry in (first, second, third)] == [1, 2, 3]
+    moved = shutil.copytree(small_sets["big"], tmp_path / "moved")
+    assert main(["fit", *words(moved, encoder_options, *test), f"--out={tmp_path / 'third'}"]) == 0
+    first, second, third, fourth = found = entries(sealed_copy / ledger.LEDGER_FILE)
+    assert [entry["use"] for entry in found] == [1, 2, 3, 4]
+    assert (first["config"], first["heads"]) == (fourth["config"], fourth["heads"]), "where a set lies is no option"
     assert first["heads"] == second["heads"] != third["heads"]
     assert first["config"] != third["config"]
     assert first["run"] == "runs/first"
-    assert {entry["split"] for entry in (first, second, third)} == {"test"}
-    assert {entry["set"] for entry in (first, second, third)} == {PackedSet.open(sealed_copy).digest}
-    assert all(entry["time"].endswith("+00:00") and entry["num_samples"] == 150 for entry in (first, second, third))
+    assert {entry["split"] for entry in found} == {"test"}
+    assert {entry["set"] for entry in found} == {PackedSet.open(sealed_copy).digest}
+    assert all(entry["time"].endswith("+00:00") and entry["num_samples"] == 150 for entry in found)
     assert PackedSet.open(sealed_copy).verify(progress=False).num_samples == 150
 
 
@@ -272,15 +275,6 @@ def test_splits_and_sets_are_counted_apart_and_sets_that_are_not_sealed_too(smal
     assert part.num_uses == 1
     assert part.split.startswith("5 rows ")
     assert record(path, 4, "train")[2:] == (4, 3)
-
-
-def test_a_config_is_the_same_wherever_its_sets_lie(sealed_copy, small_sets, encoder_options, tmp_path):
-    moved = shutil.copytree(small_sets["big"], tmp_path / "moved")
-    for number, path in enumerate((small_sets["big"], moved)):
-        test = ["--test_data=ExpertRatings", f"--test_data.path={sealed_copy}", f"--out={tmp_path / str(number)}"]
-        assert main(["fit", *words(path, encoder_options, *test)]) == 0
-    first, second = entries(sealed_copy / ledger.LEDGER_FILE)
-    assert (first["config"], first["heads"]) == (second["config"], second["heads"])
 
 
 def test_a_line_broken_off_by_a_kill_stays_and_costs_no_other(sealed_copy):
