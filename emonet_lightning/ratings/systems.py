@@ -116,7 +116,7 @@ def scores_of(
     num_repeated = int((num_sheets > 1).sum())
     if duplicates == "last":
         chosen = _last(cell, np.full(len(cell), True), len(count))
-        scores = np.where(chosen >= 0, np.append(value, np.nan)[chosen], np.nan)
+        scores = np.append(value, np.nan)[chosen]  # -1, the last: no score
     else:
         rows = np.repeat(num_sheets, num_columns) if by_row and missing == "zero" else count
         total = np.bincount(cell, weights=value, minlength=len(count))
