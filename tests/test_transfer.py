@@ -133,6 +133,10 @@ def test_shuffled_labels_show_that_any_hit_is_lenient_and_the_report_says_why(fe
     report = (ferd / "transfer.md").read_text()
     assert "Why any-hit is lenient" in report
     assert f"any-hit is still {rules['any_hit']['accuracy']['chance']['value']:.3f}" in report
+    shuffled = {c: e["chance"]["p"] for c, e in zip(FERD.classes, rules["any_hit"]["per_class"], strict=True)}
+    hidden = ", ".join(name for name, p in shuffled.items() if p >= 0.05)
+    assert hidden
+    assert f"Classes not told from shuffled labels (p of at least 0.05): any-hit: {hidden};" in report
     for figure in ("accuracy", "heads_on", "confusion"):
         assert (ferd / "figures" / f"{figure}.png").read_bytes()[:4] == b"\x89PNG"
         assert (ferd / "figures" / f"{figure}.pdf").read_bytes()[:4] == b"%PDF"

@@ -21,6 +21,8 @@ STYLES = {
     "class_sum": ("class-summed", "#009E73"),
 }
 """Rule -> its name and colour in every figure."""
+_MANY = 14
+"""Classes from which on cells are small and labels slanted."""
 _WHITE_EDGE = patheffects.withStroke(linewidth=4.2, foreground="white")
 
 
@@ -71,7 +73,7 @@ def _accuracy(content: Mapping[str, Any]) -> Figure:
 def _confusion(content: Mapping[str, Any], name: str) -> Figure:
     classes = content["map"]["classes"]
     rules = content["systems"][name]["rules"]
-    side = max(3.6, 0.5 * len(classes))
+    side = max(3.6, (0.5 if len(classes) < _MANY else 0.27) * len(classes))
     figure = Figure(figsize=(2 * side + 3, side + 4.6), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=[side + 0.8, 3.2])
     for column, rule in enumerate(("argmax", "class_sum")):
@@ -86,16 +88,17 @@ def _confusion(content: Mapping[str, Any], name: str) -> Figure:
 
 def _matrix(axes: Axes, counts: Any, classes: list[str], title: str) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = 8 if len(classes) < _MANY else 6.5
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(counts), strict=True):
         colour = "white" if shares[row, column] > 0.55 else DARK
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=colour)
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=size, color=colour)
     for place in range(len(classes)):
         frame_of_right = Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=1.6)
         axes.add_patch(frame_of_right)
-    names = [short(name, 16) for name in classes]
-    axes.set_xticks(range(len(classes)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8.5)
-    axes.set_yticks(range(len(classes)), names, fontsize=8.5)
+    names = [_label(name) for name in classes]
+    axes.set_xticks(range(len(classes)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(range(len(classes)), names, fontsize=size)
     axes.set_xlabel("class that the system names", fontsize=9)
     axes.set_ylabel("true class", fontsize=9)
     axes.set_title(title + "\n(images; framed: right; darker: larger share of the row)", loc="left", fontsize=9.5)
@@ -117,8 +120,12 @@ def _recall(axes: Axes, rules: Mapping[str, Any], classes: list[str], level: flo
             line[0].set(solid_capstyle="butt", path_effects=[_WHITE_EDGE])
     axes.set_ylim(0, 1.04)
     sizes = [found["n"] for found in rules["any_hit"]["per_class"]]
-    names = [f"{short(name, 16)}\nn={n}" for name, n in zip(classes, sizes, strict=True)]
-    axes.set_xticks(range(len(classes)), names, fontsize=8.5)
+    if len(classes) < _MANY:
+        names = [f"{_label(name)}\nn={n}" for name, n in zip(classes, sizes, strict=True)]
+        axes.set_xticks(range(len(classes)), names, fontsize=8.5)
+    else:
+        names = [f"{_label(name)} ({n})" for name, n in zip(classes, sizes, strict=True)]
+        axes.set_xticks(range(len(classes)), names, fontsize=7.5, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(classes) - 0.4)
     handles: list[Any] = [Patch(color=colour, label=name) for name, colour in STYLES.values()]
     handles += [
@@ -126,6 +133,10 @@ def _recall(axes: Axes, rules: Mapping[str, Any], classes: list[str], level: flo
         Line2D([], [], color=GREY, linewidth=2.4, label="chance (labels shuffled)"),
     ]
     return handles
+
+
+def _label(name: str) -> str:
+    return short(name if len(name) <= 20 else f"{name[:19]}…")
 
 
 def _heads_on(content: Mapping[str, Any]) -> Figure:

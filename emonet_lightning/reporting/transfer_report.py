@@ -15,6 +15,8 @@ REPORT_FILE = "transfer.md"
 NAMES = {"any_hit": "any-hit", "argmax": "argmax", "class_sum": "class-summed"}
 _METRICS = {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro F1"}
 
+_CONVINCING = 0.05
+
 
 def write_report(folder: Path, content: Mapping[str, Any]) -> Path:
     """Write `transfer.md` and `figures/` into a folder.
@@ -51,6 +53,7 @@ def _sections(content: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterabl
     for name, system in given.items():
         yield f"## Classes: {literal(name)}"
         yield _class_table(classes, system)
+        yield _not_above_chance(classes, system)
         yield f"![Confusion matrices and recall per class](figures/{figures['confusion'][name]}.png)"
     yield "## Differences between systems"
     yield _difference_table(content)
@@ -144,6 +147,15 @@ def _class_table(classes: list[str], system: Mapping[str, Any]) -> str:
     for title in NAMES.values():
         header += [f"{title} recall", "chance"]
     return table(header, rows)
+
+
+def _not_above_chance(classes: list[str], system: Mapping[str, Any]) -> str:
+    told = []
+    for rule, title in NAMES.items():
+        found = zip(classes, system["rules"][rule]["per_class"], strict=True)
+        below = [literal(name) for name, figure in found if figure["chance"] and figure["chance"]["p"] >= _CONVINCING]
+        told.append(f"{title}: {', '.join(below) or 'none'}")
+    return f"Classes not told from shuffled labels (p of at least {_CONVINCING}): {'; '.join(told)}."
 
 
 def _difference_table(content: Mapping[str, Any]) -> str:
