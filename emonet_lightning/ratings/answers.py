@@ -150,7 +150,7 @@ class AnswerReader:
 
 
 def flat_numbers(text: str) -> dict[str, float] | None:
-    """Read the common literal `{'name': number, ...}` as JSON, with the other quotes, 20 times as fast as `ast` does.
+    """Read the common literal `{'name': number, ...}` as JSON, with the other quotes, 6 times as fast as `ast` does.
 
     Returns:
         What `ast.literal_eval` returns, or None for anything that is not such a literal.
