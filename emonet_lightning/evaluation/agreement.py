@@ -49,9 +49,7 @@ from emonet_lightning.evaluation.columns import (
 )
 from emonet_lightning.evaluation.kappa import (
     RULES,
-    RaterAgreement,
     Rule,
-    SystemAgreement,
     mean_rater_kappa,
     pooled_rater_kappa,
     pooled_system_kappa,
@@ -66,9 +64,7 @@ from emonet_lightning.evaluation.kappa import (
 
 __all__ = [
     "RULES",
-    "RaterAgreement",
     "Rule",
-    "SystemAgreement",
     "UndefinedPairs",
     "auroc",
     "average_precision",

@@ -15,7 +15,8 @@ from emonet_lightning.evaluation.columns import Array, as_asked, column_mean, co
 
 Rule = Literal["truncate", "round"]
 RULES: tuple[Rule, ...] = ("truncate", "round")
-_CELLS = 4_000_000  # samples x pairs x sums held at once
+_FEW_RATERS = 32  # up to here all draws of a pair at once, above all pairs of a draw at once
+_CELLS = 4_000_000  # samples (or draws) x pairs x sums held at once
 
 
 def to_levels(values: ArrayLike, low: float, high: float, rule: Rule) -> Array:
@@ -70,9 +71,10 @@ def rater_kappa(
     counts = counted(weights, len(levels))
     num_raters, num_emotions = levels.shape[1:]
     pairs = np.full((len(counts), num_raters, num_raters, num_emotions), np.nan)
-    for i, j, k, kappa in _rater_pairs(levels, counts):
-        pairs[:, i, j, k] = kappa
-        pairs[:, j, i, k] = kappa
+    for k in range(num_emotions):
+        active = _active(levels[:, :, k])
+        for block, kappa in _pairs_of_emotion(levels[:, active, k], counts):
+            pairs[block, active[:, None], active, k] = kappa
     return as_asked(pairs, weights)
 
 
@@ -81,21 +83,16 @@ def mean_rater_kappa(
 ) -> Array:
     """Return each rater's mean kappa with the others, over defined pairs: [R, K], or [D, R, K] with weights.
 
-    Arguments as in `rater_kappa`, whose pairs are not held all at once here: thousands of raters may each know one
-    emotion.
+    Arguments as in `rater_kappa`, whose pairs are not held all at once here.
     """
     levels = to_levels(values, low, high, rule)
     counts = counted(weights, len(levels))
-    total = np.zeros((*levels.shape[1:], len(counts)))
-    number = np.zeros_like(total)
-    for i, j, k, kappa in _rater_pairs(levels, counts):
-        defined = ~np.isnan(kappa).T
-        filled = np.where(defined, kappa.T, 0.0)
-        for side in (i, j):
-            np.add.at(total, (side, k), filled)
-            np.add.at(number, (side, k), defined)
-    means = np.where(number > 0, total / np.maximum(number, 1), np.nan)
-    return as_asked(np.moveaxis(means, -1, 0), weights)
+    means = np.full((len(counts), *levels.shape[1:]), np.nan)
+    for k in range(levels.shape[2]):
+        active = _active(levels[:, :, k])
+        for block, kappa in _pairs_of_emotion(levels[:, active, k], counts):
+            means[block, active, k] = column_mean(kappa, axis=1)
+    return as_asked(means, weights)
 
 
 def system_kappa(
@@ -123,8 +120,9 @@ def system_kappa(
     counts = counted(weights, len(levels))
     found = np.full((len(counts), *ratings.shape[1:]), np.nan)
     rater, emotion = np.nonzero((~np.isnan(ratings)).any(axis=0))
-    for part in _parts(len(rater), len(levels)):
-        r, k = rater[part], emotion[part]
+    width = max(1, _CELLS // (6 * max(len(levels), len(counts))))
+    for start in range(0, len(rater), width):
+        r, k = rater[start : start + width], emotion[start : start + width]
         found[:, r, k] = _paired_kappa(levels[:, k], ratings[:, r, k], counts)
     return as_asked(found, weights)
 
@@ -247,25 +245,30 @@ def system_rater_agreement(
     return SystemAgreement(per_rater, column_mean(per_rater))
 
 
-def _rater_pairs(
-    levels: Array, counts: Array
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], Array]]:
-    """Yield raters i < j, emotion k [P] and their kappa [D, P], in parts; only raters who rated an emotion meet."""
-    meeting = []
-    for k in range(levels.shape[2]):
-        active = np.flatnonzero((~np.isnan(levels[:, :, k])).any(axis=0))
-        i, j = np.triu_indices(len(active), k=1)
-        meeting.append(np.stack([active[i], active[j], np.full(len(i), k)]))
-    pairs = np.concatenate(meeting, axis=1) if meeting else np.zeros((3, 0), dtype=np.intp)
-    for part in _parts(pairs.shape[1], len(levels)):
-        i, j, k = pairs[:, part]
-        yield i, j, k, _paired_kappa(levels[:, i, k], levels[:, j, k], counts)
+def _active(levels: Array) -> NDArray[np.intp]:
+    """Raters of one emotion [N, R] who rated it: thousands may each know one."""
+    return np.flatnonzero((~np.isnan(levels)).any(axis=0))
 
 
-def _parts(num_columns: int, num_samples: int) -> Iterator[slice]:
-    width = max(1, _CELLS // (6 * max(num_samples, 1)))
-    for start in range(0, num_columns, width):
-        yield slice(start, start + width)
+def _pairs_of_emotion(levels: Array, counts: Array) -> Iterator[tuple[slice, Array]]:
+    """Yield draws and their kappa of all pairs of columns [d, R, R] of levels [N, R]; NaN on the diagonal."""
+    num_raters = levels.shape[1]
+    if num_raters <= _FEW_RATERS:
+        i, j = np.triu_indices(num_raters, k=1)
+        found = np.full((len(counts), num_raters, num_raters), np.nan)
+        found[:, i, j] = found[:, j, i] = _paired_kappa(levels[:, i], levels[:, j], counts)
+        yield slice(None), found
+        return
+    given = (~np.isnan(levels)).astype(np.float64)
+    levels = np.where(given > 0, levels, 0.0)
+    for draw, row in enumerate(counts):
+        times = row[:, None]
+        # Row i, column j sums rater i's levels over the samples that rater j rated too.
+        total, square = (levels * times).T @ given, (levels**2 * times).T @ given
+        together = (given * times).T @ given
+        kappa = kappa_of(together, total, total.T, square, square.T, (levels * times).T @ levels)
+        np.fill_diagonal(kappa, np.nan)
+        yield slice(draw, draw + 1), kappa[None]
 
 
 def _paired_kappa(first: Array, second: Array, counts: Array) -> Array:
