@@ -136,7 +136,7 @@ def by_group(found: Mapping[str, Any], metric: str) -> Figure:
 
 
 def reliability(found: Mapping[str, Any], low: float, high: float) -> Figure:
-    """Draw, per system, the mean human rating in bins of the system's score; on the diagonal it rates as humans do."""
+    """Draw, per system, the mean human rating in bins of the system's score; on the dashed line it rates as humans do."""
     pooled = found.get("reliability") or {}
     names = [name for name in ranked(found) if well_defined((pooled.get(name) or {}).get("bin_mean_score") or [])]
     shown = names[:_MAX_PANELS]
@@ -150,6 +150,7 @@ def reliability(found: Mapping[str, Any], low: float, high: float) -> Figure:
         axes.set_visible(bool(not shown))
     if not shown:
         nothing(panels[0, 0], "no system has scores")
+    most, least = low, low
     for place, (axes, name) in enumerate(zip(panels.flat, shown, strict=False)):
         own = pooled[name]
         kept = [
@@ -167,15 +168,14 @@ def reliability(found: Mapping[str, Any], low: float, high: float) -> Figure:
         axes.plot([low, high], [low, high], color=HUMAN, linewidth=1, linestyle="--", zorder=1)
         area = 12 + 90 * count / max(count.max(initial=1), 1)
         axes.plot(score, rating, color=BLUE, linewidth=1.2, zorder=2)
-        axes.scatter(score, rating, s=area, color=BLUE, alpha=0.75, linewidth=0, zorder=3)
-        margin = 0.04 * (high - low)
+        axes.scatter(score, rating, s=area, color=BLUE, alpha=0.75, linewidth=0, zorder=3, clip_on=False)
         right = score.max(initial=low)
         right = high if right <= low or right > low + 0.3 * (high - low) else right  # 0..1 scores fill their panel too
         axes.set_xlim(score.min(initial=low) - 0.04 * (right - low), right + 0.04 * (right - low))
-        axes.set_ylim(min(low, *rating) - margin, max(high, *rating) + margin)
-    identity = Line2D(
-        [], [], color=HUMAN, linestyle="--", linewidth=1, label="diagonal: the score is the mean human rating"
-    )
+        most, least = max(most, rating.max(initial=low)), min(least, rating.min(initial=low))
+    reach = max(most - least, 0.1 * (high - low))  # raters rarely say much: their range, not that of the levels
+    panels[0, 0].set_ylim(least - 0.06 * reach, least + 1.15 * reach)
+    identity = Line2D([], [], color=HUMAN, linestyle="--", linewidth=1, label="here the score is the mean human rating")
     size = Line2D(
         [], [], color=BLUE, marker="o", linewidth=1.2, label="bin of scores, all emotions; larger with more ratings"
     )

@@ -178,8 +178,8 @@ def _emotions(found: Mapping[str, Any], drawn: set[str]) -> Iterable[str]:
     if "reliability" in drawn:
         yield "![Human rating at each score](figures/reliability.png)"
         yield (
-            "Points above the diagonal: humans rate higher than the system scores. Scores on another scale (0..1, say) "
-            "leave the diagonal without being wrong in order."
+            "Above the dashed line raters rate higher than the system scores. The steeper the points rise, the more "
+            "a score says; scores on another scale (0..1, say) leave the line without being wrong in order."
         )
 
 
