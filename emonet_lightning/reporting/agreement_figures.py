@@ -136,7 +136,7 @@ def by_group(found: Mapping[str, Any], metric: str) -> Figure:
 
 
 def reliability(found: Mapping[str, Any], low: float, high: float) -> Figure:
-    """Draw, per system, the mean human rating in bins of the system's score; on the dashed line it rates as humans do."""
+    """Draw, per system, the mean human rating in bins of the system's score; on the dashed line both are one."""
     pooled = found.get("reliability") or {}
     names = [name for name in ranked(found) if well_defined((pooled.get(name) or {}).get("bin_mean_score") or [])]
     shown = names[:_MAX_PANELS]
