@@ -36,7 +36,8 @@ def transfer_command(
             taxonomies/maps/ferd.yaml).
         out: folder for the report.
         taxonomy: `emonet40`, or the YAML file of your own emotions that the heads were trained on.
-        values: what a table's columns hold, as in `predict --values`. Released lines say it themselves.
+        values: what a table's columns hold, as in `predict --values`; `mean_subtracted` also for scores that are to be
+            compared as they are. Released lines say it themselves.
         neutral_means: means that raw scores are taken from: `released`, or a JSON or YAML file `slug: mean`. Released
             lines are read with the released ones by default.
         labels: CSV file with columns image and label, instead of what the map says.
