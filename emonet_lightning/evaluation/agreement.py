@@ -2,7 +2,7 @@
 
 Samples in rows, emotions in columns, float64; NaN means undefined, never zero. `judge_system` and `judge_raters` give
 the figures that stand beside each other in a report; the statistics that they are made of are importable from here too.
-Equal input gives equal bytes, whatever the number of threads.
+Equal input gives equal bytes on any number of threads.
 """
 
 import os
@@ -46,6 +46,7 @@ from emonet_lightning.evaluation.columns import (
     float64,
     mean_rating,
     median_rating,
+    narrow,
 )
 from emonet_lightning.evaluation.kappa import (
     RULES,
@@ -137,6 +138,7 @@ def judge_system(
     """
     scores, values, slots = float64(scores), float64(values), float64(slots)
     counts = counted(weights, len(scores))
+    narrowed = narrow(counts)
     missing = np.isnan(scores)
     mean, median = mean_rating(values), median_rating(values)
     mean[missing] = median[missing] = np.nan
@@ -145,9 +147,9 @@ def judge_system(
     def of_emotion(k: int) -> dict[str, Array]:
         found = {}
         for rule in RULES:
-            of_raters = system_kappa(scores[:, [k]], values[..., [k]], low, high, rule, counts)
+            of_raters = system_kappa(scores[:, [k]], values[..., [k]], low, high, rule, narrowed)
             found[f"kappa_{rule}"] = column_mean(of_raters, axis=1)[:, 0]
-        found["kappa_pooled_round"] = pooled_system_kappa(scores[:, [k]], slots[..., [k]], low, high, counts)[:, 0]
+        found["kappa_pooled_round"] = pooled_system_kappa(scores[:, [k]], slots[..., [k]], low, high, narrowed)[:, 0]
         known = ~np.isnan(mean[:, k])
         x, own = Ranking(scores[:, k], np.flatnonzero(known)), column_of(pooled, k)
         found["kappa_binned_heldout"] = heldout_column(scores[:, k], known, half, gold[:, k], own, low, high, counts)
@@ -177,17 +179,18 @@ def judge_raters(
     """
     values, slots = float64(values), float64(slots)
     counts = counted(weights, len(values))
+    narrowed = narrow(counts)
 
     def of_emotion(k: int) -> dict[str, Array]:
         own = values[..., [k]]
-        truncated = column_mean(mean_rater_kappa(own, low, high, "truncate", counts), axis=1)[:, 0]
+        truncated = column_mean(mean_rater_kappa(own, low, high, "truncate", narrowed), axis=1)[:, 0]
         found = {"kappa_truncate": truncated, "kappa_round": truncated}
         # Whole ratings on the scale, as they should be, are the same levels under both rules.
         if not np.array_equal(
             to_levels(own, low, high, "truncate"), to_levels(own, low, high, "round"), equal_nan=True
         ):
-            found["kappa_round"] = column_mean(mean_rater_kappa(own, low, high, "round", counts), axis=1)[:, 0]
-        found["kappa_pooled"] = pooled_rater_kappa(slots[..., [k]], low, high, counts)[:, 0]
+            found["kappa_round"] = column_mean(mean_rater_kappa(own, low, high, "round", narrowed), axis=1)[:, 0]
+        found["kappa_pooled"] = pooled_rater_kappa(slots[..., [k]], low, high, narrowed)[:, 0]
         total = {key: np.zeros(len(counts)) for key in _ASSOCIATIONS}
         number = {key: np.zeros(len(counts)) for key in _ASSOCIATIONS}
         for _, figures in _leave_one_out(values[..., k], counts, present_threshold):
@@ -198,7 +201,7 @@ def judge_raters(
         for key in _ASSOCIATIONS:
             found[key] = np.where(number[key] > 0, total[key] / np.maximum(number[key], 1), np.nan)
         for difference in ("nominal", "ordinal", "interval"):
-            found[f"alpha_{difference}"] = krippendorff_alpha(own, difference, counts)[:, 0]
+            found[f"alpha_{difference}"] = krippendorff_alpha(own, difference, narrowed)[:, 0]
         return found
 
     return _stack(_each(of_emotion, values.shape[2]))

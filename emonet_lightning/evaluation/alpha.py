@@ -8,9 +8,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emonet_lightning.evaluation.columns import Array, as_asked, counted, float64, sums
+from emonet_lightning.evaluation.columns import (
+    Array,
+    as_asked,
+    column_mean,
+    counted,
+    float64,
+    mean_rating,
+    narrow,
+    sums,
+)
 
 LevelOfMeasurement = Literal["nominal", "ordinal", "interval"]
+_LARGEST_DENOMINATOR = 5040  # keeps sums of whole numbers small enough to be exact
 
 
 def krippendorff_alpha(
@@ -35,59 +45,52 @@ def krippendorff_alpha(
         ValueError: unknown level of measurement, or a rating that is not among the levels.
     """
     ratings = float64(values)
-    counts = counted(weights, len(ratings))
+    counts = narrow(counted(weights, len(ratings)))
     if level_of_measurement not in ("nominal", "ordinal", "interval"):
         raise ValueError(f"level_of_measurement must be nominal, ordinal or interval, got {level_of_measurement!r}")
-    found = np.full((len(counts), ratings.shape[2]), np.nan)
     number = (~np.isnan(ratings)).sum(axis=1)
+    ratings = np.where((number >= 2)[:, None], ratings, np.nan)
+    # Within a unit of m ratings a pair weighs 1 / (m - 1): in whole numbers over a common denominator, if it is small.
+    denominator = float(np.lcm.reduce(np.unique(number[number >= 2] - 1).astype(object), initial=1))
+    denominator = denominator if denominator <= _LARGEST_DENOMINATOR else 1.0
+    share = np.where(number >= 2, denominator / np.maximum(number - 1, 1), 0.0)
+    if level_of_measurement == "interval":
+        return as_asked(_interval(ratings, counts, share, denominator), weights)
+    ordinal = level_of_measurement == "ordinal"
+    found = np.full((len(counts), ratings.shape[2]), np.nan)
     for k in range(ratings.shape[2]):
-        # Units as columns of their own ratings: images that nobody or one person rated are out.
-        rows = np.flatnonzero(number[:, k] >= 2)
-        if not len(rows):
-            continue
-        unit, times = ratings[rows, :, k], counts[:, rows]
-        share = _shares(number[rows, k])
-        if level_of_measurement == "interval":
-            found[:, k] = _interval(unit, times, *share)
-        else:
-            found[:, k] = _categories(unit, times, *share, levels, ordinal=level_of_measurement == "ordinal")
+        found[:, k] = _categories(ratings[..., k], counts, share[:, k], denominator, levels, ordinal=ordinal)
     return as_asked(found, weights)
 
 
-def _shares(number: np.ndarray) -> tuple[Array, float]:
-    """Weight of a pair within units of m ratings, 1 / (m - 1), as whole numbers over a common denominator if small."""
-    denominator = float(np.lcm.reduce(np.unique(number - 1).astype(object)))
-    if denominator > 5040:
-        denominator = 1.0
-    return denominator / (number - 1), denominator
-
-
-def _interval(unit: Array, times: Array, share: Array, denominator: float) -> Array:
-    given = ~np.isnan(unit)
+def _interval(ratings: Array, counts: Array, share: Array, denominator: float) -> Array:
     # Alpha does not change with the origin; near zero, sums of squares keep their digits (and whole numbers stay so).
-    unit = np.where(given, unit - np.rint(np.mean(unit[given])), 0.0)
+    origin = np.rint(np.nan_to_num(column_mean(mean_rating(ratings))))
+    given = ~np.isnan(ratings)
+    unit = np.where(given, ratings - origin, 0.0)
     m, total, square = given.sum(axis=1), unit.sum(axis=1), (unit**2).sum(axis=1)
     disagreement = 2 * (m * square - total**2) * share
-    n, s1, s2, observed = sums(times, np.stack([m, total, square, disagreement], axis=1)).T
+    n, s1, s2, observed = np.split(sums(counts, np.concatenate([m, total, square, disagreement], axis=1)), 4, axis=1)
     # Of ratings that are no whole numbers, equal ones leave a rounding error in place of 0.
     expected = 2 * n * s2 - 2 * s1**2
     return _alpha(n, observed / denominator, np.where(expected > 1e-12 * n * s2, expected, 0.0))
 
 
 def _categories(
-    unit: Array, times: Array, share: Array, denominator: float, levels: ArrayLike | None, *, ordinal: bool
+    ratings: Array, counts: Array, share: Array, denominator: float, levels: ArrayLike | None, *, ordinal: bool
 ) -> Array:
-    given = unit[~np.isnan(unit)]
+    """Alpha of one emotion [D] from how often the levels meet in units; ratings [N, R]."""
+    given = ratings[~np.isnan(ratings)]
     known = np.unique(given) if levels is None else float64(levels)
     if not np.isin(given, known).all():
         raise ValueError(f"rating {given[~np.isin(given, known)][0]:g} is not among the levels {known.tolist()}")
-    held = (unit[:, :, None] == known).sum(axis=1).astype(np.float64)  # ratings of each level [n, L]
+    held = (ratings[:, :, None] == known).sum(axis=1).astype(np.float64)  # ratings of each level [N, L]
     c, d = np.triu_indices(len(known), k=1)
     if ordinal:
         crossed = held[:, c] * held[:, d] * share[:, None]
     else:
         crossed = (held.sum(axis=1) ** 2 - (held**2).sum(axis=1))[:, None] / 2 * share[:, None]
-    found = sums(times, np.concatenate([held, crossed], axis=1))
+    found = sums(counts, np.concatenate([held, crossed], axis=1))
     of_level, met = found[:, : len(known)], found[:, len(known) :] / denominator
     n = of_level.sum(axis=1)
     if not ordinal:

@@ -66,10 +66,17 @@ def counted(weights: ArrayLike | None, num_samples: int) -> Array:
     """Return the counts of samples [D, N]; without weights one row of ones, the sample itself."""
     if weights is None:
         return np.ones((1, num_samples))
-    found = float64(weights)
+    found = np.asarray(weights)
+    if found.dtype != np.float32:  # `narrow`
+        found = float64(found)
     if found.ndim != 2 or found.shape[1] != num_samples:
         raise ValueError(f"weights {found.shape} must be [draws, {num_samples}]")
     return found
+
+
+def narrow(weights: Array) -> Array:
+    """Return counts as float32, in which whole numbers below 2^24 are exact, for many calls of `sums`."""
+    return weights.astype(np.float32, copy=False) if weights.max(initial=0.0) < 2**24 else weights
 
 
 def as_asked(values: Array, weights: ArrayLike | None) -> Array:
@@ -82,11 +89,11 @@ def sums(weights: Array, columns: Array) -> Array:
 
     Whole numbers add up exactly in any order, so they go through one matrix product; others are summed in fixed order.
     """
-    bound = float(np.abs(columns).max(initial=0.0)) * float(weights.sum(axis=1).max(initial=0.0))
+    bound = float(np.abs(columns).sum(axis=0).max(initial=0.0)) * float(weights.max(initial=0.0))
     if bound < 2**53 and np.array_equal(columns, np.rint(columns)):
         exact = np.float32 if bound < 2**24 else np.float64
         return np.matmul(weights.astype(exact, copy=False), columns.astype(exact, copy=False)).astype(np.float64)
-    return np.asarray(np.einsum("dn,cn->dc", weights, np.ascontiguousarray(columns.T)))
+    return np.asarray(np.einsum("dn,cn->dc", float64(weights), np.ascontiguousarray(columns.T)))
 
 
 class Ranking:

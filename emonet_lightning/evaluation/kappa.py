@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from emonet_lightning.evaluation.columns import Array, as_asked, column_mean, counted, float64, sums
+from emonet_lightning.evaluation.columns import Array, as_asked, column_mean, counted, float64, narrow, sums
 
 Rule = Literal["truncate", "round"]
 RULES: tuple[Rule, ...] = ("truncate", "round")
@@ -68,7 +68,7 @@ def rater_kappa(
         [R, R, K], or [D, R, R, K] with weights; NaN where undefined, and on the diagonal.
     """
     levels = to_levels(values, low, high, rule)
-    counts = counted(weights, len(levels))
+    counts = narrow(counted(weights, len(levels)))
     num_raters, num_emotions = levels.shape[1:]
     pairs = np.full((len(counts), num_raters, num_raters, num_emotions), np.nan)
     for k in range(num_emotions):
@@ -86,7 +86,7 @@ def mean_rater_kappa(
     Arguments as in `rater_kappa`, whose pairs are not held all at once here.
     """
     levels = to_levels(values, low, high, rule)
-    counts = counted(weights, len(levels))
+    counts = narrow(counted(weights, len(levels)))
     means = np.full((len(counts), *levels.shape[1:]), np.nan)
     for k in range(levels.shape[2]):
         active = _active(levels[:, :, k])
@@ -117,7 +117,7 @@ def system_kappa(
         [R, K], or [D, R, K] with weights; NaN where undefined.
     """
     levels, ratings = to_levels(scores, low, high, rule), to_levels(values, low, high, rule)
-    counts = counted(weights, len(levels))
+    counts = narrow(counted(weights, len(levels)))
     found = np.full((len(counts), *ratings.shape[1:]), np.nan)
     rater, emotion = np.nonzero((~np.isnan(ratings)).any(axis=0))
     width = max(1, _CELLS // (6 * max(len(levels), len(counts))))
@@ -253,13 +253,21 @@ def _active(levels: Array) -> NDArray[np.intp]:
 def _pairs_of_emotion(levels: Array, counts: Array) -> Iterator[tuple[slice, Array]]:
     """Yield draws and their kappa of all pairs of columns [d, R, R] of levels [N, R]; NaN on the diagonal."""
     num_raters = levels.shape[1]
+    given = (~np.isnan(levels)).astype(np.float64)
     if num_raters <= _FEW_RATERS:
         i, j = np.triu_indices(num_raters, k=1)
         found = np.full((len(counts), num_raters, num_raters), np.nan)
-        found[:, i, j] = found[:, j, i] = _paired_kappa(levels[:, i], levels[:, j], counts)
+        if given.all():  # sums do not depend on the partner
+            single = sums(
+                counts, np.concatenate([given[:, :1], levels, levels**2, levels[:, i] * levels[:, j]], axis=1)
+            )
+            n, total, square, product = np.split(single, [1, 1 + num_raters, 1 + 2 * num_raters], axis=1)
+            kappa = kappa_of(n, total[:, i], total[:, j], square[:, i], square[:, j], product)
+        else:
+            kappa = _paired_kappa(levels[:, i], levels[:, j], counts)
+        found[:, i, j] = found[:, j, i] = kappa
         yield slice(None), found
         return
-    given = (~np.isnan(levels)).astype(np.float64)
     levels = np.where(given > 0, levels, 0.0)
     for draw, row in enumerate(counts):
         times = row[:, None]
