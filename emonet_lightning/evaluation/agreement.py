@@ -24,6 +24,7 @@ from emonet_lightning.evaluation.association import (
     mean_of,
     over_draws,
     pearson,
+    rater_spearman,
     rmse,
     spearman,
 )
@@ -31,6 +32,7 @@ from emonet_lightning.evaluation.binning import (
     Binned,
     column_of,
     first_half,
+    gold_counts,
     gold_levels,
     heldout_column,
     kappa_binned_heldout,
@@ -47,6 +49,7 @@ from emonet_lightning.evaluation.columns import (
     mean_rating,
     median_rating,
     narrow,
+    ratio,
 )
 from emonet_lightning.evaluation.kappa import (
     RULES,
@@ -142,22 +145,27 @@ def judge_system(
     missing = np.isnan(scores)
     mean, median = mean_rating(values), median_rating(values)
     mean[missing] = median[missing] = np.nan
-    gold, pooled, half = gold_levels(slots, low, high), rating_sums(slots, low, high), first_half(len(scores))
+    gold, pooled = gold_levels(slots, low, high), rating_sums(slots, low, high)
+    first = first_half(len(scores))[:, None]
+    halves = [~np.isnan(mean) & half for half in (first, ~first)]
+    up_to = [gold_counts(gold, half, low, high, narrowed) for half in halves]
 
     def of_emotion(k: int) -> dict[str, Array]:
-        found = {}
-        for rule in RULES:
-            of_raters = system_kappa(scores[:, [k]], values[..., [k]], low, high, rule, narrowed)
-            found[f"kappa_{rule}"] = column_mean(of_raters, axis=1)[:, 0]
-        found["kappa_pooled_round"] = pooled_system_kappa(scores[:, [k]], slots[..., [k]], low, high, narrowed)[:, 0]
-        known = ~np.isnan(mean[:, k])
-        x, own = Ranking(scores[:, k], np.flatnonzero(known)), column_of(pooled, k)
-        found["kappa_binned_heldout"] = heldout_column(scores[:, k], known, half, gold[:, k], own, low, high, counts)
+        own = column_of(pooled, k)
+        x = Ranking(scores[:, k], np.flatnonzero(~np.isnan(mean[:, k])))
+        one, two = (
+            Binned(Ranking(scores[:, k], np.flatnonzero(half[:, k])), copies[:, k], own, low)
+            for half, copies in zip(halves, up_to, strict=True)
+        )
         statistics = _associations(x, mean[:, k], median[:, k], counts, present_threshold)
-        statistics["oracle_kappa_binned"] = Binned(x, gold[:, k], own, low, high).oracle
-        return found | _figures(x, counts, statistics)
+        statistics["oracle_kappa_binned"] = Binned(x, up_to[0][:, k] + up_to[1][:, k], own, low).oracle
+        return {"kappa_binned_heldout": heldout_column(one, two, counts), **_figures(x, counts, statistics)}
 
-    return _stack(_each(of_emotion, scores.shape[1]))
+    found = {}
+    for rule in RULES:
+        found[f"kappa_{rule}"] = column_mean(system_kappa(scores, values, low, high, rule, narrowed), axis=1)
+    found["kappa_pooled_round"] = pooled_system_kappa(scores, slots, low, high, narrowed)
+    return found | _each(of_emotion, scores.shape[1])
 
 
 def judge_raters(
@@ -182,15 +190,6 @@ def judge_raters(
     narrowed = narrow(counts)
 
     def of_emotion(k: int) -> dict[str, Array]:
-        own = values[..., [k]]
-        truncated = column_mean(mean_rater_kappa(own, low, high, "truncate", narrowed), axis=1)[:, 0]
-        found = {"kappa_truncate": truncated, "kappa_round": truncated}
-        # Whole ratings on the scale, as they should be, are the same levels under both rules.
-        if not np.array_equal(
-            to_levels(own, low, high, "truncate"), to_levels(own, low, high, "round"), equal_nan=True
-        ):
-            found["kappa_round"] = column_mean(mean_rater_kappa(own, low, high, "round", narrowed), axis=1)[:, 0]
-        found["kappa_pooled"] = pooled_rater_kappa(slots[..., [k]], low, high, narrowed)[:, 0]
         total = {key: np.zeros(len(counts)) for key in _ASSOCIATIONS}
         number = {key: np.zeros(len(counts)) for key in _ASSOCIATIONS}
         for _, figures in _leave_one_out(values[..., k], counts, present_threshold):
@@ -198,13 +197,20 @@ def judge_raters(
                 defined = ~np.isnan(figure)
                 total[key][defined] += figure[defined]
                 number[key] += defined
-        for key in _ASSOCIATIONS:
-            found[key] = np.where(number[key] > 0, total[key] / np.maximum(number[key], 1), np.nan)
-        for difference in ("nominal", "ordinal", "interval"):
-            found[f"alpha_{difference}"] = krippendorff_alpha(own, difference, narrowed)[:, 0]
-        return found
+        return {key: ratio(total[key], number[key]) for key in _ASSOCIATIONS}
 
-    return _stack(_each(of_emotion, values.shape[2]))
+    found = {"kappa_truncate": column_mean(mean_rater_kappa(values, low, high, "truncate", narrowed), axis=1)}
+    found["kappa_round"] = found["kappa_truncate"]
+    # Whole ratings on the scale, as they should be, are the same levels under both rules.
+    if not np.array_equal(
+        to_levels(values, low, high, "truncate"), to_levels(values, low, high, "round"), equal_nan=True
+    ):
+        found["kappa_round"] = column_mean(mean_rater_kappa(values, low, high, "round", narrowed), axis=1)
+    found["kappa_pooled"] = pooled_rater_kappa(slots, low, high, narrowed)
+    found |= _each(of_emotion, values.shape[2])
+    for difference in ("nominal", "ordinal", "interval"):
+        found[f"alpha_{difference}"] = krippendorff_alpha(values, difference, narrowed)
+    return found
 
 
 def rater_scores(values: ArrayLike, low: float, high: float, present_threshold: float = 1.0) -> dict[str, Array]:
@@ -245,19 +251,6 @@ def undefined_pairs(values: ArrayLike, low: float, high: float, rule: Rule = "tr
     return UndefinedPairs(*counts)
 
 
-def rater_spearman(ratings: ArrayLike) -> Array:
-    """Return the rank correlation of each rater with the mean of the others [R, K]; ratings are [N, R, K]."""
-    ratings = float64(ratings)
-    found = np.full(ratings.shape[1:], np.nan)
-    for k in range(ratings.shape[2]):
-        given = ~np.isnan(ratings[..., k])
-        for rater in np.flatnonzero(given.any(axis=0)):
-            rows = given[:, rater]
-            others = mean_rating(np.delete(ratings[rows][..., [k]], rater, axis=1))
-            found[rater, k] = spearman(ratings[rows, rater, k][:, None], others)[0]
-    return found
-
-
 def _leave_one_out(ratings: Array, counts: Array, threshold: float) -> Iterator[tuple[int, dict[str, Array]]]:
     """Yield each rater of one emotion [N, R] and the figures [D] against the others, where others rated too."""
     for rater in np.flatnonzero((~np.isnan(ratings)).any(axis=0)):
@@ -291,11 +284,12 @@ def _figures(x: Ranking, counts: Array, statistics: dict[str, Statistic]) -> dic
     return found | {"rmse": np.sqrt(found["rmse"])}
 
 
-def _each(of_emotion: Callable[[int], dict[str, Array]], num_emotions: int) -> list[dict[str, Array]]:
-    """Emotions in parallel: each is computed alone, so the number of threads changes no figure."""
+def _each(of_emotion: Callable[[int], dict[str, Array]], num_emotions: int) -> dict[str, Array]:
+    """Figures [D] of all emotions, stacked to [D, K].
+
+    Emotions run in parallel, each on its own, so the number of threads changes no figure; matrix products, which have
+    threads of their own, stay outside.
+    """
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(of_emotion, range(num_emotions)))
-
-
-def _stack(emotions: list[dict[str, Array]]) -> dict[str, Array]:
+        emotions = list(pool.map(of_emotion, range(num_emotions)))
     return {key: np.stack([emotion[key] for emotion in emotions], axis=1) for key in emotions[0]} if emotions else {}

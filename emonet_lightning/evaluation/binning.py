@@ -4,6 +4,7 @@ The published second estimator. Cutting to the shares found on the judged images
 of that result says `oracle`. Its held-out variant learns the cuts on half of the images and judges the other half.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from emonet_lightning.evaluation.columns import (
     cumulative,
     float64,
     mean_rating,
+    sums,
 )
 from emonet_lightning.evaluation.kappa import RatingSums, kappa_of, rating_sums
 
@@ -69,13 +71,14 @@ def oracle_kappa_binned(
         [K], or [D, K] with weights; NaN with fewer than 2 pairs or without expected disagreement.
     """
     scores, gold, pooled = float64(scores), gold_levels(slots, low, high), rating_sums(slots, low, high)
-    counts = counted(weights, len(scores))
+    counts, judged = counted(weights, len(scores)), ~np.isnan(scores + gold)
+    up_to = gold_counts(gold, judged, low, high, counts)
     found = np.full((len(counts), scores.shape[1]), np.nan)
     for k in range(scores.shape[1]):
-        rows = np.flatnonzero(~np.isnan(scores[:, k] + gold[:, k]))
-        if len(rows):
-            binned = Binned(Ranking(scores[:, k], rows), gold[:, k], column_of(pooled, k), low, high)
-            for own in binned.x.blocks(counts):
+        x = Ranking(scores[:, k], np.flatnonzero(judged[:, k]))
+        if len(x.order):
+            binned = Binned(x, up_to[:, k], column_of(pooled, k), low)
+            for own in x.blocks(counts):
                 found[own.block, k] = binned.oracle(own)
     return as_asked(found, weights)
 
@@ -105,11 +108,16 @@ def kappa_binned_heldout(
         [K], or [D, K] with weights; NaN where either way is undefined.
     """
     scores, gold, pooled = float64(scores), gold_levels(slots, low, high), rating_sums(slots, low, high)
-    counts, first = counted(weights, len(scores)), first_half(len(scores), seed)
+    counts, first = counted(weights, len(scores)), first_half(len(scores), seed)[:, None]
+    halves = [~np.isnan(scores + gold) & half for half in (first, ~first)]
+    up_to = [gold_counts(gold, half, low, high, counts) for half in halves]
     found = np.full((len(counts), scores.shape[1]), np.nan)
     for k in range(scores.shape[1]):
-        known = ~np.isnan(scores[:, k] + gold[:, k])
-        found[:, k] = heldout_column(scores[:, k], known, first, gold[:, k], column_of(pooled, k), low, high, counts)
+        one, two = (
+            Binned(Ranking(scores[:, k], np.flatnonzero(half[:, k])), copies[:, k], column_of(pooled, k), low)
+            for half, copies in zip(halves, up_to, strict=True)
+        )
+        found[:, k] = heldout_column(one, two, counts)
     return as_asked(found, weights)
 
 
@@ -120,32 +128,34 @@ def first_half(num_images: int, seed: int = HALVES_SEED) -> Mask:
     return first
 
 
+def gold_counts(gold: Array, judged: Mask, low: float, high: float, weights: Array) -> Counts:
+    """Return how many copies of judged images [N, K] have a gold level of at most l, in each draw [D, K, L - 1]."""
+    under = (gold[..., None] <= np.arange(low, high)) & judged[..., None]
+    num_images, *shape = under.shape
+    found = sums(weights, under.reshape(num_images, math.prod(shape)).astype(np.float64))
+    return found.reshape(len(weights), *shape).astype(np.int64)
+
+
 class Binned:
     """Kappa of one column of scores, cut into levels, with all ratings of each image.
 
     Args:
         x: the scores, ranked over the images that are judged.
-        gold: gold level of each image [N].
+        up_to: how many copies of them have a gold level of at most l, in each draw [D, L - 1]: `gold_counts`.
         pooled: sums over the ratings of each image [N].
         low: lowest level.
-        high: highest level.
     """
 
-    def __init__(self, x: Ranking, gold: Array, pooled: RatingSums, low: float, high: float) -> None:
+    def __init__(self, x: Ranking, up_to: Counts, pooled: RatingSums, low: float) -> None:
         self.x = x
         self.low = low
-        # Whether gold is at most l, for each level l but the highest; what a level more adds to its square.
-        self.under = (gold[x.order, None] <= np.arange(low, high)).astype(np.float64)
-        self.steps = 2 * np.arange(low, high) + 1
+        self.up_to = up_to
+        self.steps = 2 * (low + np.arange(up_to.shape[1])) + 1  # what a level more adds to its square
         self.number, self.total, self.square = (part[x.order].astype(np.int64) for part in pooled)
-
-    def up_to(self, own: Drawn) -> Counts:
-        """Copies whose gold is at most l [d, L - 1]."""
-        return (own.times @ self.under).astype(np.int64)
 
     def oracle(self, own: Drawn) -> Array:
         """Kappa [d] with the draw's own shares."""
-        cuts = self.up_to(own)
+        cuts = self.up_to[own.block]
         place = own.place(cuts)
         return self._kappa(own, place, cuts - np.take_along_axis(own.below, place, axis=1))
 
@@ -156,7 +166,7 @@ class Binned:
 
     def cuts(self, own: Drawn) -> Array:
         """Scores [d, L - 1] at the cumulative shares of gold: infinite where all or no copies are at most l."""
-        up_to, last = self.up_to(own), own.total[:, None] - 1
+        up_to, last = self.up_to[own.block], own.total[:, None] - 1
         at = np.maximum(last, 0) * (up_to / np.maximum(own.total[:, None], 1))
         lower = np.floor(at).astype(np.int64)
         part = at - lower
@@ -182,20 +192,16 @@ class Binned:
             sum_a=self.low * n + more.sum(axis=1),
             sum_b=sum_b,
             sum_aa=self.low**2 * n + (more * self.steps).sum(axis=1),
-            sum_bb=own.times @ self.square.astype(np.float64),
+            sum_bb=np.einsum("dn,n->d", own.times, self.square.astype(np.float64)),
             sum_ab=self.low * sum_b + above(totals, self.total).sum(axis=1),
         )
 
 
-def heldout_column(
-    scores: Array, known: Mask, first: Mask, gold: Array, pooled: RatingSums, low: float, high: float, weights: Array
-) -> Array:
-    """As `kappa_binned_heldout`, of one column [D]; other arguments [N]; `known` says which images are judged."""
+def heldout_column(one: Binned, two: Binned, weights: Array) -> Array:
+    """As `kappa_binned_heldout`, of one column of scores in two halves [D]."""
     found = np.full(len(weights), np.nan)
-    halves = [np.flatnonzero(known & half) for half in (first, ~first)]
-    if min(len(rows) for rows in halves) == 0:
+    if min(len(one.x.order), len(two.x.order)) == 0:
         return found
-    one, two = (Binned(Ranking(scores, rows), gold, pooled, low, high) for rows in halves)
     for left, right in zip(one.x.blocks(weights), two.x.blocks(weights), strict=True):
         both = (two.from_cuts(right, one.cuts(left)) + one.from_cuts(left, two.cuts(right))) / 2
         found[left.block] = np.where((left.total > 0) & (right.total > 0), both, np.nan)
