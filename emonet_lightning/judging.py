@@ -16,15 +16,16 @@ from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.composition import Options
 from emonet_lightning.data.face_data import FaceDataModule
 from emonet_lightning.errors import InterruptedRunError, MissingInputError, UsageError
-from emonet_lightning.evaluation.benchmark import Judgement, judge_binary, judge_ratings
+from emonet_lightning.evaluation.run_judgement import Judgement, judge_heads
 from emonet_lightning.io import fingerprint, read_json, sha256_bytes, write_json
 from emonet_lightning.packing.ledger import USE_FILE, record_test
 from emonet_lightning.preflight import decisive
 from emonet_lightning.run_cli import EmoNetCLI
+from emonet_lightning.taxonomy import Taxonomy
 
 RUN_FILE = "run.yaml"
 RESULTS_FILE = "results.json"
-COMPARISON_FILE = "comparison.json"
+AGREEMENT_FILE = "agreement.json"
 
 
 def test(argv: list[str]) -> None:
@@ -69,7 +70,7 @@ def _evaluate(subcommand: str, argv: list[str]) -> None:
         result = Judgement({key: float(value) for key, value in cli.trainer.callback_metrics.items()}, None)
     write_results(folder, result)
     if subcommand == "test":
-        print_results(folder, cli)
+        report_test(folder, cli.model.taxonomy)
     elif cli.trainer.is_global_zero:
         console().print_json(data={key: value for key, value in result.metrics.items() if key.count("/") == 1})
 
@@ -86,12 +87,7 @@ def interruptible(message: str) -> Iterator[None]:
 def judge(cli: EmoNetCLI, data: Any, train_mean: Any) -> Judgement:
     """Judge the scores that the Trainer's last test collected, against the raters of `data`."""
     _, scores = cli.model.take_scores()
-    found, taxonomy = data.test_data(), cli.model.taxonomy
-    if found.ratings is None:
-        return judge_binary(scores, found.truth, taxonomy)
-    return judge_ratings(
-        scores, found.ratings, taxonomy, prompted=found.prompted, groups=found.groups, train_mean=train_mean
-    )
+    return judge_heads(scores, data.test_data(), cli.model.taxonomy, name=data.sets[-1].name, train_mean=train_mean)
 
 
 @rank_zero_only
@@ -155,23 +151,37 @@ def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 @rank_zero_only
 def write_results(folder: Path, result: Judgement) -> None:
-    """Write `results.json` (other splits' figures stay, this one's are replaced) and `comparison.json`."""
+    """Write `results.json` (other splits' figures stay, this one's are replaced) and `agreement.json`."""
     path = folder / RESULTS_FILE
     known = read_json(path) if path.is_file() else {}
     splits = {key.partition("/")[0] for key in result.metrics}
     kept = {key: value for key, value in known.items() if key.partition("/")[0] not in splits}
     write_json(path, dict(sorted({**kept, **result.metrics}.items())))
-    if result.comparison is not None:
-        write_json(folder / COMPARISON_FILE, result.comparison)
+    if result.agreement is not None:
+        write_json(folder / AGREEMENT_FILE, result.agreement)
+    elif "test" in splits:  # those of an earlier test on another set
+        for name in (AGREEMENT_FILE, "agreement.md"):
+            (folder / name).unlink(missing_ok=True)
 
 
 @rank_zero_only
-def print_results(folder: Path, cli: EmoNetCLI) -> None:
-    """Print the main figures of `results.json` as a table."""
+def report_test(folder: Path, taxonomy: Taxonomy) -> None:
+    """Write the agreement report of a tested folder, and print its main figures as a table."""
     from emonet_lightning.reporting.run_report import final_table
 
-    comparison = read_json(folder / COMPARISON_FILE) if (folder / COMPARISON_FILE).is_file() else None
-    console().print(final_table(folder, [], cli.model.taxonomy, comparison=comparison))
+    agreement = read_agreement(folder, taxonomy)
+    console().print(final_table(folder, [], taxonomy, agreement=agreement))
+
+
+def read_agreement(folder: Path, taxonomy: Taxonomy) -> dict[str, Any] | None:
+    """Return `agreement.json` of a folder after writing its report and figures; None where nothing rated was tested."""
+    from emonet_lightning.reporting.agreement_report import write_agreement_report
+
+    if not (folder / AGREEMENT_FILE).is_file():
+        return None
+    agreement = read_json(folder / AGREEMENT_FILE)
+    write_agreement_report(folder, agreement, taxonomy)
+    return agreement
 
 
 def console() -> Any:

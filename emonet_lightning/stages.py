@@ -15,19 +15,19 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from emonet_lightning.bundle import HeadsBundle
-from emonet_lightning.callbacks import RunLogger
 from emonet_lightning.composition import Options, Stage, compose
 from emonet_lightning.data.plan import locate
 from emonet_lightning.errors import UsageError
-from emonet_lightning.io import atomic_write, make_folder, read_json, write_errors
+from emonet_lightning.io import atomic_write, make_folder, write_errors
 from emonet_lightning.judging import (
-    COMPARISON_FILE,
+    AGREEMENT_FILE,
     RESULTS_FILE,
     RUN_FILE,
     console,
     count_test,
     interruptible,
     judge,
+    read_agreement,
     run_folder,
     without,
     write_results,
@@ -36,6 +36,7 @@ from emonet_lightning.messages import say
 from emonet_lightning.packing.ledger import USE_FILE
 from emonet_lightning.preflight import check_run, check_same_run
 from emonet_lightning.run_cli import EmoNetCLI
+from emonet_lightning.tracking import log_test
 
 DONE = "DONE"
 LOCK_FILE = ".lock"
@@ -129,10 +130,8 @@ def _train_and_test(arguments: list[str], own: Path) -> None:
         means = cli.datamodule.train_labels().mean_target(cli.model.taxonomy)
         found = judge(cli, data, means)
         write_results(own, found)
-        for logger in cli.trainer.loggers:
-            if not isinstance(logger, RunLogger):  # results.json holds them already
-                logger.log_metrics(found.metrics, cli.trainer.global_step)
-                logger.save()
+        if cli.trainer.is_global_zero:
+            log_test(cli.trainer.loggers, found, own, cli.model.taxonomy, cli.trainer.global_step)
     for logger in cli.trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()  # else the next stage would go on in this one's W&B run
@@ -153,7 +152,7 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
     export = config["export"]
     if last != folder:
         bundle.save(folder)
-        for name in (RESULTS_FILE, COMPARISON_FILE, USE_FILE):
+        for name in (RESULTS_FILE, AGREEMENT_FILE, USE_FILE):
             if (last / name).is_file():
                 atomic_write(folder / name, (last / name).read_bytes())
     if config["neutral"]:
@@ -166,11 +165,11 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
             onnx_images="onnx_images" in export,
             released="released" in export,
         )
-    comparison = read_json(folder / COMPARISON_FILE) if (folder / COMPARISON_FILE).is_file() else None
-    write_report(folder, names, bundle.taxonomy, comparison=comparison)
+    agreement = read_agreement(folder, bundle.taxonomy)
+    write_report(folder, names, bundle.taxonomy, agreement=agreement)
     if not config["trainer"]["fast_dev_run"]:
         _mark_done(folder)
-    console().print(final_table(folder, names, bundle.taxonomy, comparison=comparison))
+    console().print(final_table(folder, names, bundle.taxonomy, agreement=agreement))
     say(f"run folder: {folder} ({', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))})")
 
 

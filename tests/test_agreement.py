@@ -137,7 +137,7 @@ def test_one_and_two_threads_give_equal_bytes():
 
 def test_metrics_load_neither_torch_nor_lightning():
     code = (
-        "import sys, emonet_lightning.evaluation.comparison; print('torch' in sys.modules, 'lightning' in sys.modules)"
+        "import sys, emonet_lightning.evaluation.benchmark; print('torch' in sys.modules, 'lightning' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["False", "False"]

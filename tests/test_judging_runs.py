@@ -42,7 +42,13 @@ def test_results_of_another_set_are_added_to_the_run(run, small_sets, tmp_path):
     assert main(["test", f"--run={copied}", *rated, *QUIET]) == 0
     assert main(["validate", f"--run={copied}", *QUIET]) == 0
     found = json.loads((copied / "results.json").read_text())
-    assert {"test/spearman", "test/rater_kappa", "test/spearman/anger", "val/score"} <= found.keys()
+    assert {
+        "test/spearman",
+        "test/rater_kappa_truncate",
+        "test/spearman/low",
+        "test/spearman/anger",
+        "val/score",
+    } <= found.keys()
     assert found["test/num_samples"] == 150
     assert (copied / "heads.safetensors").read_bytes() == (run / "heads.safetensors").read_bytes()
 
@@ -53,7 +59,7 @@ def test_binary_answers_are_judged_by_average_precision(run, small_sets, tmp_pat
     found = json.loads((tmp_path / "results.json").read_text())
     assert 0 < found["test/average_precision"] <= 1
     assert "test/spearman" not in found
-    assert not (tmp_path / "comparison.json").exists()
+    assert not (tmp_path / "agreement.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -92,10 +98,11 @@ def test_a_set_named_as_test_data_is_the_one_that_is_judged(run, small_sets, tmp
 def test_a_test_on_another_set_leaves_no_figures_of_the_first(run, small_sets, tmp_path):
     rated = ["--data=ExpertRatings", f"--data.path={small_sets['hq']}"]
     binary = ["--data=ExpertBinary", f"--data.path={small_sets['binary']}", "--data.test_split=val"]
-    for words, expected in ((rated, "test/spearman"), (binary, "test/average_precision")):
+    for words, expected in ((rated, "test/spearman"), (binary, "test/positive_share")):
         assert main(["test", f"--run={run}", *words, *QUIET, f"--out={tmp_path}"]) == 0
         found = json.loads((tmp_path / "results.json").read_text())
-        assert {key for key in found if key in ("test/spearman", "test/average_precision")} == {expected}
+        assert {key for key in found if key in ("test/spearman", "test/positive_share")} == {expected}
+        assert (tmp_path / "agreement.json").exists() == (words is rated)
 
 
 def test_heads_of_another_taxonomy_are_refused_in_one_line(run, small_sets, tmp_path, capsys):

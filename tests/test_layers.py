@@ -18,7 +18,7 @@ LAYERS = [
     {"packing"},
     {"data", "module", "recognizer", "synthesis"},
     {"callbacks", "predict", "reporting", "export", "doctor"},
-    {"run_cli", "composition", "judging", "stages"},
+    {"run_cli", "composition", "judging", "stages", "tracking"},
     {"cli", "__main__"},
 ]
 """Lowest first; a part imports from its own layer and from those below. One not named here stands where its highest

@@ -11,10 +11,23 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from emonet_lightning.errors import DataError
-from emonet_lightning.evaluation.comparison import compare, reference_systems
+from emonet_lightning.evaluation.benchmark import judge
+from emonet_lightning.evaluation.trivial import trivial_systems
+from emonet_lightning.ratings.panel import Panel, SystemScores
 from emonet_lightning.reporting.run_record import RunRecord
 from emonet_lightning.reporting.run_report import final_table, write_report
 from emonet_lightning.taxonomy import Taxonomy
+
+
+def judged(taxonomy, scores, ratings, prompted=None, num_draws=20):
+    """Agreement of scores [N, K] with ratings [N, R, K]."""
+    given = ~np.isnan(ratings).all(axis=2)
+    images = [str(i) for i in range(len(scores))]
+    raters = [f"r{r}" for r in range(ratings.shape[1])]
+    order = np.where(given, np.cumsum(given, axis=1) - 1, -1)
+    panel = Panel("made up", images, raters, ratings, order, prompted)
+    model = SystemScores("model", scores)
+    return judge(panel, [model, *trivial_systems(panel, taxonomy.slugs, subject=model)], taxonomy, num_draws=num_draws)
 
 
 def write_metrics(folder, taxonomy, num_epochs=4, score=True):
@@ -46,11 +59,14 @@ def tested(tmp_path_factory, emonet):
     ratings = np.clip(np.round(7 * truth[:, None] + rng.normal(0, 1, (60, 3, 40))), 0, 7)
     ratings[:, :, 5] = 0
     scores = truth + rng.normal(0, 0.2, truth.shape)
-    systems = {"model": scores, **reference_systems(scores, ratings, np.eye(40)[truth.argmax(axis=1)])}
-    comparison = compare(systems, ratings, num_draws=20)
+    agreement = judged(emonet, scores, ratings, prompted=[emonet.slugs[k] for k in truth.argmax(axis=1)])
     (run_dir / "finetune" / "results.json").write_text(
         json.dumps(
-            {"test/kappa": 0.456, "test/kappa/num_defined": 39, **{f"test/kappa/{slug}": 0.1 for slug in emonet.slugs}}
+            {
+                "test/kappa_round": 0.456,
+                "test/kappa_round/num_defined": 39,
+                **{f"test/kappa_round/{slug}": 0.1 for slug in emonet.slugs},
+            }
         )
     )
     heads = {
@@ -60,7 +76,7 @@ def tested(tmp_path_factory, emonet):
         },
         "constant_heads": ["awe"],
     }
-    return run_dir, {"heads": heads, "comparison": comparison, "notes": ["Real photographs were not tested."]}
+    return run_dir, {"heads": heads, "agreement": agreement, "notes": ["Real photographs were not tested."]}
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +94,10 @@ def text_of(table):
 def test_report_of_a_two_stage_run_names_stages_systems_emotions_heads_and_gaps(tested, report, emonet):
     arguments = tested[1]
     assert "| pretrain | 40 | 4 | 9.000 | 6.000 | 0.500 | 2 |" in report
-    assert "| `test/kappa` | 0.456 | 39 |" in report
-    assert "test/kappa/" not in report
-    subject = arguments["comparison"]["systems"]["model"]
-    assert f"| **model** | {subject['spearman']:.3f} | {subject['low']:.3f} .. {subject['high']:.3f} |" in report
+    assert "| `test/kappa_round` | 0.456 | 39 |" in report
+    assert "test/kappa_round/" not in report
+    subject = arguments["agreement"]["systems"]["model"]["metrics"]["spearman"]["sets"]["all"]
+    assert f"| **model** | {subject['value']:.3f} | {subject['low']:.3f} .. {subject['high']:.3f} |" in report
     assert "| prompted label (reference) |" in report
     assert "**1 dead or constant** (the same score for every validation sample): Awe." in report
     assert "Heads are from epochs (number of heads): 0 (10), 1 (10), 2 (10), 3 (10)." in report
@@ -95,7 +111,7 @@ def test_report_of_a_two_stage_run_names_stages_systems_emotions_heads_and_gaps(
 def test_figures_are_pictures_with_ink_and_are_those_that_the_report_shows(tested, report):
     run_dir = tested[0]
     written = sorted(path.name for path in (run_dir / "figures").iterdir())
-    assert written == ["curves.png", "emotions.png", "systems.png"]
+    assert written == ["curves.png", "emotions.png"]
     for name in written:
         assert f"(figures/{name})" in report
         picture = imread(run_dir / "figures" / name)
@@ -194,8 +210,8 @@ def test_other_taxonomies_from_one_to_a_hundred_emotions_are_drawn(tmp_path, num
     own = Taxonomy.load(str(tmp_path / "own.yaml"))
     write_metrics(tmp_path, own)
     scores = np.random.default_rng(0).random((12, num_emotions))
-    comparison = compare({"model": scores, "all-zero": np.zeros_like(scores)}, scores, num_draws=5)
-    report = write_report(tmp_path, ["fit"], own, comparison=comparison).read_text()
+    agreement = judged(own, scores, np.round(1 + 6 * scores)[:, None], num_draws=5)
+    report = write_report(tmp_path, ["fit"], own, agreement=agreement).read_text()
     assert f"| Emotion {num_emotions - 1} \\| of a long kind |" in report
     assert "how far raters agree with each other is unknown" in report
     assert imread(tmp_path / "figures" / "emotions.png").shape[0] > 25 * num_emotions

@@ -35,7 +35,7 @@ def test_run_folder_holds_everything(run):
     for name in (
         "run.yaml",
         "results.json",
-        "comparison.json",
+        "agreement.json",
         "heads.safetensors",
         "manifest.json",
         "report.md",
@@ -47,7 +47,12 @@ def test_run_folder_holds_everything(run):
             assert (run / stage / name).is_file(), name
     assert len(list((run / "export").rglob("*.pth"))) == 40
     results = json.loads((run / "results.json").read_text())
-    assert {"test/spearman", "test/spearman/anger", "test/kappa", "test/rater_kappa"} <= results.keys()
+    assert {
+        "test/spearman",
+        "test/spearman/anger",
+        "test/kappa_truncate",
+        "test/rater_kappa_truncate",
+    } <= results.keys()
 
 
 def test_checkpoint_is_heads_only_and_loads_without_code(run):

@@ -442,7 +442,7 @@ def test_systems_are_compared_on_the_images_that_all_have(tmp_path):
     for line in other:
         line["image_path"] = Path(line["image_path"]).name  # another folder
     a, b = write_lines(tmp_path / "a.jsonl", one), write_lines(tmp_path / "b.jsonl", other[::-1])
-    assert run("--scores", f"mine={a},theirs={b}", "--map", "ferd", "--out", tmp_path / "out") == 0
+    assert run("--scores", f"mine={a}", "--scores", f"theirs={b}", "--map", "ferd", "--out", tmp_path / "out") == 0
     found = content(tmp_path / "out")
     assert found["images"]["num_images"] == 20
     assert "4 of the 24 images of 'mine' are left out: another system lacks them" in found["images"]["notes"]
@@ -559,8 +559,8 @@ def test_raw_scores_of_a_table_need_neutral_means_that_fit(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (("--scores", "a=x.jsonl,b"), 2, "not NAME=FILE"),
-        (("--scores", "a=x.jsonl,a=y.jsonl"), 2, "two systems are named 'a'"),
+        (("--scores", "a="), 2, "NAME=FILE"),
+        (("--scores", "a=x.jsonl", "--scores", "a=y.jsonl"), 2, "two systems are named 'a'"),
         (("--scores", "absent.jsonl"), 66, "absent.jsonl: no such file"),
         (("--scores", "absent.txt"), 2, "give .jsonl, .csv or .parquet"),
         (("--scores", "absent.jsonl", "--num-draws", "0"), 2, "at least 1"),
@@ -581,7 +581,7 @@ def test_files_without_one_image_in_common_are_refused(tmp_path, capsys):
     lines = random_lines(4)
     a = write_lines(tmp_path / "a.jsonl", lines[:2])
     b = write_lines(tmp_path / "b.jsonl", lines[2:])
-    told = fails(capsys, 65, "--scores", f"a={a},b={b}", "--map", "ferd", "--out", tmp_path / "out")
+    told = fails(capsys, 65, "--scores", f"a={a}", "--scores", f"b={b}", "--map", "ferd", "--out", tmp_path / "out")
     assert "none of its images is in" in told
 
 

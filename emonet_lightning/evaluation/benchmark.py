@@ -1,142 +1,232 @@
-"""Judging a system on a test set: agreement with its raters beside the raters' agreement with each other.
+"""Judging systems beside human raters: everything that `agreement.json` says.
 
-Metric keys are `test/metric` for the mean over the emotions where it is defined, and `test/metric/slug`. Extra
-dimensions have values of their own and take no part in a mean. All in float64 on scores sorted by sample, so that equal
-scores give equal bytes.
+The trade-off: each system is judged on the images that it scored, so that one that skipped some is not thrown out;
+where two systems have not scored the same images, their difference says so.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from emonet_lightning.evaluation.agreement import (
-    average_precision,
-    mae,
-    pearson,
-    rater_agreement,
-    rater_spearman,
-    rmse,
-    spearman,
-    system_rater_agreement,
+from emonet_lightning.evaluation.agreement import draws, judge_raters, judge_system, rater_scores
+from emonet_lightning.evaluation.catalogue import HEADLINE, HUMAN_METRICS, METRICS, RELIABLE_ALPHA
+from emonet_lightning.evaluation.columns import Array, column_mean
+from emonet_lightning.evaluation.estimates import (
+    Sets,
+    count_constant_as_zero,
+    difference,
+    emotion_sets,
+    number,
+    numbers,
+    summary,
 )
-from emonet_lightning.evaluation.columns import column_mean
-from emonet_lightning.evaluation.comparison import compare, reference_systems
+from emonet_lightning.evaluation.pairwise import Pairs, group_of
+from emonet_lightning.ratings.panel import Panel, SystemScores, slots
 from emonet_lightning.taxonomy import Taxonomy
 
-Array = NDArray[np.float64]
+SCHEMA = "emonet_lightning agreement 1"
+NUM_DRAWS, LEVEL = 500, 0.95
 
 
-class Judgement(NamedTuple):
-    """What a test found."""
-
-    metrics: dict[str, float]
-    """Keys as in `results.json`; NaN is left out."""
-    comparison: dict[str, Any] | None
-    """What `compare` returned, for rated sets."""
-
-
-def judge_ratings(
-    scores: Array,
-    ratings: Array,
+def judge(
+    panel: Panel,
+    systems: Sequence[SystemScores],
     taxonomy: Taxonomy,
     *,
-    prompted: Sequence[str | None] | None = None,
-    groups: Sequence[str | None] | None = None,
-    train_mean: Array | None = None,
-    name: str = "heads",
-    num_draws: int = 500,
+    subject: str | None = None,
+    num_draws: int = NUM_DRAWS,
     seed: int = 0,
-) -> Judgement:
-    """Judge scores against several raters kept apart.
+    level: float = LEVEL,
+    present_threshold: float = 1.0,
+    advance: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Judge systems against the raters of a panel, and the raters against each other.
 
     Args:
-        scores: [N, K] on the taxonomy's scale.
-        ratings: [N, R, K], NaN where a rater did not answer.
+        panel: ratings [N, R, K] of all dimensions of the taxonomy; extra dimensions are left out here.
+        systems: scores of the same images; trivial systems among them.
         taxonomy: columns.
-        prompted: slug that the generator was asked for, per sample; shown as a reference of what was asked for.
-        groups: person of each sample; the bootstrap then draws persons.
-        train_mean: mean training target [K], the `mean` reference system.
-        name: of the system in the comparison.
-        num_draws: bootstrap draws.
-        seed: of the draws and of the random reference systems.
+        subject: the system that is compared with all others; the first one by default.
+        num_draws: bootstrap draws of images, or of groups of images where the panel has groups.
+        seed: of the draws.
+        level: coverage of the percentile intervals.
+        present_threshold: an emotion is present where the mean rating is at least this.
+        advance: called with 1 after the raters and after each system.
 
     Returns:
-        `spearman`, `pearson`, `mae`, `rmse` against the mean rating; `kappa` (quadratic, values truncated toward zero
-        as released) and `kappa_round` of the system with each rater, mean over raters; `rater_kappa` of the raters with
-        each other and `rater_spearman` of a rater with the mean of the others; and the comparison with reference
-        systems.
+        The content of `agreement.json`; README of the benchmark describes it.
     """
-    metrics: dict[str, float] = {}
-    target = column_mean(ratings.swapaxes(0, 1))
-    for metric, values in (
-        ("spearman", spearman(scores, target)),
-        ("pearson", pearson(scores, target)),
-        ("mae", mae(scores, target)),
-        ("rmse", rmse(scores, target)),
-        ("rater_spearman", column_mean(rater_spearman(ratings))),
-    ):
-        _add(metrics, metric, values, taxonomy)
-    kappa, rounded, raters = (np.full(len(taxonomy), np.nan) for _ in range(3))
-    for low, high in dict.fromkeys((d.low, d.high) for d in taxonomy.dimensions):
-        k = np.array([(d.low, d.high) == (low, high) for d in taxonomy.dimensions])
-        kappa[k] = system_rater_agreement(scores[:, k], ratings[..., k], low, high, "truncate").mean
-        rounded[k] = system_rater_agreement(scores[:, k], ratings[..., k], low, high, "round").mean
-        raters[k] = rater_agreement(ratings[..., k], low, high, "round").mean
-    _add(metrics, "kappa", kappa, taxonomy)
-    _add(metrics, "kappa_round", rounded, taxonomy)
-    _add(metrics, "rater_kappa", raters, taxonomy)
-    metrics["test/num_constant_heads"] = float((np.ptp(scores, axis=0) < 1e-6).sum()) if len(scores) else 0.0
-    metrics["test/num_samples"] = float(len(scores))
-    emotions = slice(taxonomy.num_emotions)
-    one_hot = _one_hot(prompted, taxonomy) if prompted is not None and any(prompted) else None
-    references = reference_systems(
-        scores[:, emotions],
-        ratings[..., emotions],
-        prompted=one_hot,
-        seed=seed,
-        train_mean=None if train_mean is None else train_mean[emotions],
-    )
-    systems = {name: scores[:, emotions], **references}
-    comparison = compare(
-        systems, ratings[..., emotions], subject=name, num_draws=num_draws, seed=seed, groups=_repeated(groups)
-    )
-    return Judgement(metrics, comparison)
+    k = taxonomy.num_emotions
+    low, high = taxonomy.dimensions[0].low, taxonomy.dimensions[0].high
+    values, by_slot = panel.values[..., :k], slots(panel)[..., :k]
+    weights = draws(len(panel.images), num_draws, seed, panel.groups)
+    human = judge_raters(values, by_slot, low, high, weights, present_threshold)
+    advance(1)
+    sets = emotion_sets(human["alpha_interval"][0], RELIABLE_ALPHA)
+    rated = ~np.isnan(values).all(axis=1)  # [N, K]
+    found: dict[str, dict[str, Array]] = {}
+    for system in systems:
+        found[system.name] = judge_system(system.scores[:, :k], values, by_slot, low, high, weights, present_threshold)
+        advance(1)
+    target = column_mean(values.swapaxes(0, 1))
+    varied = np.array([len(np.unique(column[~np.isnan(column)])) > 1 for column in target.T])
+    means = {s.name: _in_means(found[s.name], varied, ~np.isnan(s.scores[:, :k]).all(axis=0)) for s in systems}
+    subject = subject if subject is not None else next((s.name for s in systems if s.kind == "system"), None)
+    only = [system._replace(scores=system.scores[:, :k]) for system in systems]
+    pairs = Pairs(panel._replace(values=values), only, low, high)
+    groups = [*["Human Annotators"] * pairs.num_raters, *(group_of(system) for system in systems)]
+    return {
+        "schema": SCHEMA,
+        "taxonomy": {
+            "name": taxonomy.name,
+            "digest": taxonomy.digest,
+            "emotions": [{"name": d.name, "slug": d.slug, "family": d.family} for d in taxonomy.dimensions[:k]],
+        },
+        "ratings": _describe(panel, values, low, high),
+        "bootstrap": _bootstrap(panel, num_draws, seed, level),
+        "reliable": {
+            "metric": "alpha_interval",
+            "threshold": RELIABLE_ALPHA,
+            "emotions": [slug for slug, is_in in zip(taxonomy.slugs, sets["reliable"], strict=False) if is_in],
+        },
+        "metrics": {
+            key: {
+                "name": metric.name,
+                "rule": metric.rule,
+                "human": metric.human,
+                "higher_is_better": metric.higher_is_better,
+            }
+            for key, metric in {**METRICS, **HUMAN_METRICS}.items()
+        },
+        "present_threshold": present_threshold,
+        "headline": list(HEADLINE),
+        "humans": {
+            "metrics": {key: summary(own, own, rated.sum(axis=0), sets, level) for key, own in human.items()},
+            "per_rater": {
+                key: {rater: number(mean) for rater, mean in zip(panel.raters, column_mean(per.T), strict=True)}
+                for key, per in rater_scores(values, low, high).items()
+            },
+        },
+        "systems": {
+            system.name: _system(system, found[system.name], means[system.name], rated, sets, level)
+            for system in systems
+        },
+        "differences": _differences(subject, systems, means, sets, level),
+        "against_humans": _against_humans(means, human, sets, level),
+        "reliability": {s.name: reliability(s.scores[:, :k], target, low, high) for s in systems if s.kind == "system"},
+        "pairwise": pairs.matrix(),
+        "released_protocol": pairs.released_protocol(groups, taxonomy.names),
+        "group_tests": pairs.group_tests(groups),
+    }
 
 
-def judge_binary(scores: Array, positive: Array, taxonomy: Taxonomy) -> Judgement:
-    """Judge scores against agreed yes (1) and no (0), NaN elsewhere: `average_precision` beside its chance level.
+def reliability(scores: Array, target: Array, low: float, high: float) -> dict[str, Any]:
+    """Return what raters say on average where a system gives a certain score, over all emotions together.
 
     Args:
-        scores: [N, K].
-        positive: [N, K].
-        taxonomy: columns.
+        scores: [N, K], NaN where none.
+        target: mean ratings [N, K].
+        low: lowest level.
+        high: highest level.
+
+    Returns:
+        Per level (a score belongs to the nearest, those outside to the last): `bin_mean_score`, `bin_mean_rating`, `n`.
     """
-    metrics: dict[str, float] = {}
-    _add(metrics, "average_precision", average_precision(scores, positive), taxonomy)
-    share = column_mean(positive)
-    _add(metrics, "positive_share", np.where((share > 0) & (share < 1), share, np.nan), taxonomy)
-    metrics["test/num_samples"] = float(len(scores))
-    return Judgement(metrics, None)
+    both = ~np.isnan(scores) & ~np.isnan(target)
+    score, rating = scores[both], target[both]
+    size = round(high - low) + 1
+    level = np.rint(np.clip(score, low, high) - low).astype(np.int64)
+    count = np.bincount(level, minlength=size)
+    sums = (np.bincount(level, weights=values, minlength=size) for values in (score, rating))
+    mean_score, mean_rating = (np.where(count > 0, total / np.maximum(count, 1), np.nan) for total in sums)
+    return {"bin_mean_score": numbers(mean_score), "bin_mean_rating": numbers(mean_rating), "n": count.tolist()}
 
 
-def _add(metrics: dict[str, float], metric: str, values: Array, taxonomy: Taxonomy) -> None:
-    emotions = values[: taxonomy.num_emotions]
-    defined = emotions[~np.isnan(emotions)]
-    if len(defined):
-        metrics[f"test/{metric}"] = float(defined.mean())
-        metrics[f"test/{metric}/num_defined"] = float(len(defined))
-    for slug, value in zip(taxonomy.slugs, values, strict=True):
-        if not np.isnan(value):
-            metrics[f"test/{metric}/{slug}"] = float(value)
+def _in_means(values: Mapping[str, Array], varied: Any, scored: Any) -> dict[str, Array]:
+    return {
+        key: count_constant_as_zero(own, varied, scored) if METRICS[key].constant_as_zero else own
+        for key, own in values.items()
+    }
 
 
-def _one_hot(prompted: Sequence[str | None], taxonomy: Taxonomy) -> Array:
-    return np.array([[float(slug == own) for own in taxonomy.slugs[: taxonomy.num_emotions]] for slug in prompted])
+def _describe(panel: Panel, values: Array, low: float, high: float) -> dict[str, Any]:
+    given = ~np.isnan(values).all(axis=2)  # [N, R]
+    count = given.sum(axis=1)
+    return {
+        "name": panel.name,
+        "num_images": len(panel.images),
+        "num_raters": len(panel.raters),
+        "raters": panel.raters,
+        "num_ratings": int((~np.isnan(values)).sum()),
+        "raters_per_image": {"min": int(count.min()), "mean": float(count.mean()), "max": int(count.max())},
+        "low": low,
+        "high": high,
+        "notes": list(panel.notes),
+    }
 
 
-def _repeated(groups: Sequence[str | None] | None) -> Sequence[str | None] | None:
-    """Groups, if any holds more than one sample: single samples need no cluster draws."""
-    named = [group for group in groups or [] if group is not None]
-    return groups if len(set(named)) < len(named) else None
+def _bootstrap(panel: Panel, num_draws: int, seed: int, level: float) -> dict[str, Any]:
+    groups = panel.groups
+    named = {group for group in groups or [] if group is not None}
+    singles = len(panel.images) if groups is None else sum(group is None for group in groups)
+    return {
+        "num_draws": num_draws,
+        "seed": seed,
+        "level": level,
+        "unit": "group" if named else "image",
+        "num_units": singles + len(named),
+    }
+
+
+def _system(
+    system: SystemScores,
+    own: Mapping[str, Array],
+    in_means: Mapping[str, Array],
+    rated: Any,
+    sets: Sets,
+    level: float,
+) -> dict[str, Any]:
+    scored = ~np.isnan(system.scores[:, : rated.shape[1]])
+    num = (rated & scored).sum(axis=0)
+    return {
+        "kind": system.kind,
+        "notes": list(system.notes),
+        "num_images": int(scored.any(axis=1).sum()),
+        "num_emotions_scored": int(scored.any(axis=0).sum()),
+        "metrics": {key: summary(in_means[key], own[key], num, sets, level) for key in METRICS},
+    }
+
+
+def _differences(
+    subject: str | None, systems: Sequence[SystemScores], means: Mapping[str, Any], sets: Sets, level: float
+) -> dict[str, Any]:
+    """The subject minus each other system: paired, since all share their draws."""
+    by_name = {system.name: ~np.isnan(system.scores) for system in systems}
+    found: list[dict[str, Any]] = []
+    if subject is None:
+        return {"subject": None, "of": found}
+    for name in means:
+        if name == subject:
+            continue
+        same = bool((by_name[subject].any(axis=1) == by_name[name].any(axis=1)).all())
+        for key in METRICS:
+            for chosen, emotions in sets.items():
+                gap = difference(means[subject][key], means[name][key], emotions, level)
+                found.append({"metric": key, "set": chosen, "system": name, **gap, "same_images": same})
+    return {"subject": subject, "of": found}
+
+
+def _against_humans(
+    means: Mapping[str, Mapping[str, Array]], human: Mapping[str, Array], sets: Sets, level: float
+) -> list[dict[str, Any]]:
+    """Each system minus the human figure beside it, paired."""
+    found = []
+    for name, values in means.items():
+        for key, metric in METRICS.items():
+            if metric.human is None:
+                continue
+            for chosen, emotions in sets.items():
+                gap = difference(values[key], human[metric.human], emotions, level)
+                found.append({"system": name, "metric": key, "set": chosen, **gap})
+    return found

@@ -11,7 +11,7 @@ RESULT_FILE = "transfer.json"
 
 
 def transfer_command(
-    scores: str,
+    scores: list[str],
     map: str,
     out: str,
     taxonomy: str = "emonet40",
@@ -31,7 +31,7 @@ def transfer_command(
 
     Args:
         scores: file of scores: the released JSON lines, or a table that `predict` wrote (.csv, .parquet, .jsonl).
-            Several systems are compared on the images that all have: `--scores NAME=FILE,NAME=FILE`.
+            May be given several times, as NAME=FILE; systems are compared on the images that all have.
         map: `ferd`, `affectnet`, or a YAML file that maps emotions to classes of your own (keys: see the shipped
             taxonomies/maps/ferd.yaml).
         out: folder for the report.
@@ -80,16 +80,16 @@ def transfer_command(
     console.print(f"{folder / 'transfer.md'}, {folder / RESULT_FILE}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _named(scores: str) -> dict[str, Path]:
-    """Read `FILE` or `NAME=FILE,NAME=FILE`."""
-    if "=" not in scores or Path(scores).is_file():
-        return {Path(scores).stem: Path(scores)}
+def _named(scores: list[str]) -> dict[str, Path]:
+    """Read words `FILE` or `NAME=FILE`."""
     found: dict[str, Path] = {}
-    for part in scores.split(","):
-        name, equals, path = (piece.strip() for piece in part.partition("="))
-        if not equals or not name or not path:
-            raise UsageError(f"--scores {scores}: '{part}' is not NAME=FILE; write --scores a=x.jsonl,b=y.csv")
+    for word in scores:
+        name, equals, path = word.partition("=")
+        if not equals or Path(word).is_file():
+            name, path = Path(word).stem, word
+        if not name or not path:
+            raise UsageError(f"--scores {word}: write FILE or NAME=FILE")
         if name in found:
-            raise UsageError(f"--scores {scores}: two systems are named '{name}'; give each its own name")
+            raise UsageError(f"--scores {word}: two systems are named '{name}'; give each its own, as NAME=FILE")
         found[name] = Path(path)
     return found

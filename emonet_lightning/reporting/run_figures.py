@@ -1,6 +1,6 @@
 """Figures of a run as PNG bytes: curves of the stages, bars per emotion, systems with intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from emonet_lightning.evaluation.comparison import PROMPTED
 from emonet_lightning.reporting.drawing import BLUE, DARK, GREY, HATCHES, ORANGE, PALETTE, frame, nothing, png, short
-from emonet_lightning.reporting.run_record import LOSS, RATER, SCORE, EmotionFigures, StageRecord
+from emonet_lightning.reporting.run_record import LOSS, SCORE, EmotionFigures, StageRecord
 from emonet_lightning.taxonomy import Taxonomy
 
 
@@ -108,34 +107,4 @@ def emotion_bars(emotions: EmotionFigures, taxonomy: Taxonomy) -> bytes:
     axes.set_ylim(len(shown) - 0.4, -0.6)  # the best on top
     if handles:  # below the axes: inside, it would hide marks
         figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=3, frameon=False)
-    return png(figure)
-
-
-def systems(comparison: Mapping[str, Any]) -> bytes:
-    """Draw mean Spearman of each system with its interval, the compared model on top."""
-    rows = [(name, found["spearman"], found["low"], found["high"]) for name, found in comparison["systems"].items()]
-    rows.sort(key=lambda row: (row[0] != comparison["subject"], -(row[1] if row[1] is not None else -np.inf)))
-    human = (comparison.get("raters") or {}).get("spearman")
-    if human is not None:
-        rows.append((RATER, human, None, None))
-    figure = Figure(figsize=(9.5, 1.5 + 0.42 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    title = f"Systems on the same {comparison['num_samples']} samples"
-    label = f"Spearman, mean over {comparison['num_emotions']} emotions ({comparison['level']:.0%} interval)"
-    frame(axes, title, label, "")
-    for y, (name, value, low, high) in enumerate(rows):
-        if value is None:
-            axes.text(0, y, " not defined", va="center", fontsize=8, color=GREY)
-            continue
-        colour = BLUE if name == comparison["subject"] else DARK
-        if low is not None and high is not None:
-            axes.plot([low, high], [y, y], color=colour, linewidth=4, alpha=0.45, solid_capstyle="butt")
-        axes.plot(value, y, "D" if name == RATER else "o", color=colour, markersize=7)
-        text = f"{value:.3f}" if low is None or high is None else f"{value:.3f}  [{low:.3f}, {high:.3f}]"
-        axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=colour)
-    axes.axvline(0, color=DARK, linewidth=0.8)
-    axes.margins(x=0.06)
-    names = [f"{name} (reference)" if name == PROMPTED else short(name) for name, *_ in rows]
-    axes.set_yticks(range(len(rows)), names, fontsize=9)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
     return png(figure)

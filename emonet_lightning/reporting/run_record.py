@@ -33,6 +33,20 @@ _TEST_METRICS = (
 )
 
 
+class SystemRow(NamedTuple):
+    """One system's mean Spearman on the test set; None where undefined."""
+
+    name: str
+    is_subject: bool
+    is_reference: bool
+    value: float | None
+    low: float | None
+    high: float | None
+    num_undefined: int
+    difference: Mapping[str, Any] | None
+    """Subject minus this system: `difference`, `low`, `high`; None for the subject itself."""
+
+
 class Best(NamedTuple):
     """The highest value of a series and where it was."""
 
@@ -99,14 +113,14 @@ class StageRecord:
 
 @dataclass
 class RunRecord:
-    """A run: stages, results, heads, and the comparison of systems where there is one."""
+    """A run: stages, results, heads, and how systems agree with raters where that was tested."""
 
     name: str
     taxonomy: Taxonomy
     stages: list[StageRecord]
     results: dict[str, float] = field(default_factory=dict)
     heads: Mapping[str, Any] = field(default_factory=dict)
-    comparison: Mapping[str, Any] | None = None
+    agreement: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
     test_use: str = ""
     """How often the test split was used so far; empty where there was no test."""
@@ -119,7 +133,7 @@ class RunRecord:
         taxonomy: Taxonomy,
         *,
         heads: Mapping[str, Any] | None = None,
-        comparison: Mapping[str, Any] | None = None,
+        agreement: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
     ) -> "RunRecord":
         """Read a run's folder.
@@ -131,7 +145,7 @@ class RunRecord:
             heads: `best` {slug: {epoch, score, by}} where `by` is `own` (the emotion's best epoch), `overall` or
                 `last`, and `constant_heads` [slugs]; each may be absent. By default the `training` entry of the last
                 stage's `manifest.json`.
-            comparison: what `evaluation.comparison.compare` returned.
+            agreement: content of `agreement.json`, where a rated set was tested.
             notes: further sentences on what was not measured.
 
         Raises:
@@ -153,14 +167,14 @@ class RunRecord:
             ],
             results={key: float(value) for key, value in results.items() if _is_number(value)},
             heads=heads if heads is not None else manifest.get("training") or {},
-            comparison=comparison,
+            agreement=agreement,
             notes=notes,
             test_use=use.sentence() if (use := use_of_run(run_dir)) else "",
         )
 
     def summary_results(self) -> list[tuple[str, float, int | None]]:
         """Return key, value and number of emotions behind it of the results that are not of a single dimension."""
-        single = {*self.taxonomy.slugs, NUM_DEFINED}
+        single = {*self.taxonomy.slugs, NUM_DEFINED, "low", "high", "reliable"}
         found = []
         for key, value in sorted(self.results.items()):
             if key.rsplit("/", 1)[-1] not in single:
@@ -172,10 +186,11 @@ class RunRecord:
         """Return the main figure per dimension: of the test set, else of validation; None if there is neither."""
         size = len(self.taxonomy)
         unknown = np.full(size, np.nan)
-        if self.comparison:
-            found = self.comparison["systems"][self.comparison["subject"]]["per_emotion"]
-            values, low, high = (_column(found[key], size) for key in ("spearman", "low", "high"))
-            raters = _column((self.comparison.get("raters") or {}).get("per_emotion"), size)
+        if self.agreement:
+            subject = self.agreement["systems"][self.agreement["differences"]["subject"]]
+            found = subject["metrics"]["spearman"]["per_emotion"]
+            values, low, high = (_column(found[key], size) for key in ("value", "low", "high"))
+            raters = _column(self.agreement["humans"]["metrics"]["spearman"]["per_emotion"]["value"], size)
             return EmotionFigures("Spearman with the raters' mean on test", values, low, high, raters, RATER, True)
         for metric, name, other, other_name in _TEST_METRICS:
             tested = self.by_slug(f"test/{metric}", self.results)
@@ -190,6 +205,36 @@ class RunRecord:
                 title = f"Best validation score of stage {stage.name} (epoch chosen by it)"
                 return EmotionFigures(title, validated, unknown, unknown, unknown, "", False)
         return None
+
+    def systems(self) -> list[SystemRow]:
+        """Return the systems of the test, in the order in which they were judged."""
+        if not self.agreement:
+            return []
+        compared = self.agreement["differences"]
+        gaps = {g["system"]: g for g in compared["of"] if (g["metric"], g["set"]) == ("spearman", "all")}
+        rows = []
+        for name, system in self.agreement["systems"].items():
+            found = system["metrics"]["spearman"]["sets"]["all"]
+            rows.append(
+                SystemRow(
+                    name,
+                    name == compared["subject"],
+                    system["kind"] == "reference",
+                    found["value"],
+                    found["low"],
+                    found["high"],
+                    found["num_undefined"],
+                    gaps.get(name),
+                )
+            )
+        return rows
+
+    def raters(self) -> Mapping[str, Any] | None:
+        """Return `value`, `low` and `high` of one rater with the others, None where it is undefined."""
+        if not self.agreement:
+            return None
+        found = self.agreement["humans"]["metrics"]["spearman"]["sets"]["all"]
+        return None if found["value"] is None else found
 
     def by_slug(self, prefix: str, figures: Mapping[str, float]) -> Array | None:
         """Return the figures `prefix/slug` of all dimensions [K], None if there is not one."""
@@ -216,9 +261,9 @@ class RunRecord:
                 found.append(
                     f"No figure for {len(names)} of {len(self.taxonomy)} (undefined here): {', '.join(names)}."
                 )
-        if not self.comparison:
+        if not self.agreement:
             found.append("No other system was run on the test samples, so there is nothing to compare with.")
-        elif not self.comparison.get("raters"):
+        elif self.raters() is None:
             found.append("The ratings are one per sample: how far raters agree with each other is unknown.")
         return found
 

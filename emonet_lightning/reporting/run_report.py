@@ -1,7 +1,7 @@
 """report.md of a run with its figures, and the final table on the console; both from the run's files.
 
 Nothing here is measured anew: a figure in the report can be found in `metrics.jsonl`, `results.json`, the manifest or
-the comparison that was passed in. Reading is `run_record.py`, drawing `run_figures.py`.
+`agreement.json`. Reading is `run_record.py`, drawing `run_figures.py`.
 """
 
 from collections import Counter
@@ -11,7 +11,6 @@ from typing import Any
 
 from rich.table import Table
 
-from emonet_lightning.evaluation.comparison import PROMPTED
 from emonet_lightning.io import atomic_write
 from emonet_lightning.reporting.run_record import LOSS, RATER, SCORE, EmotionFigures, RunRecord, StageRecord
 from emonet_lightning.taxonomy import Taxonomy
@@ -26,7 +25,7 @@ def write_report(
     taxonomy: Taxonomy,
     *,
     heads: Mapping[str, Any] | None = None,
-    comparison: Mapping[str, Any] | None = None,
+    agreement: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> Path:
     """Write `report.md` and its PNG figures into a run's folder, from the files there.
@@ -36,7 +35,7 @@ def write_report(
         stages: names of the stages, in order.
         taxonomy: names and families of the columns.
         heads: best epochs and constant heads; see `RunRecord.read`.
-        comparison: what `evaluation.comparison.compare` returned.
+        agreement: content of `agreement.json`, where a rated set was tested.
         notes: sentences on what was not measured, added to those found here.
 
     Returns:
@@ -49,15 +48,13 @@ def write_report(
     from emonet_lightning.reporting import run_figures  # here, so that commands without a report do not load matplotlib
 
     run_dir = Path(run_dir)
-    record = RunRecord.read(run_dir, stages, taxonomy, heads=heads, comparison=comparison, notes=notes)
+    record = RunRecord.read(run_dir, stages, taxonomy, heads=heads, agreement=agreement, notes=notes)
     emotions = record.emotions()
     pictures = {}
     if any(stage.lines for stage in record.stages):
         pictures["curves.png"] = run_figures.curves(record.stages, taxonomy)
     if emotions is not None:
         pictures["emotions.png"] = run_figures.emotion_bars(emotions, taxonomy)
-    if comparison:
-        pictures["systems.png"] = run_figures.systems(comparison)
     for name, content in pictures.items():
         atomic_write(run_dir / "figures" / name, content)
     path = run_dir / REPORT_FILE
@@ -87,8 +84,8 @@ def _sections(record: RunRecord, emotions: EmotionFigures | None, pictures: set[
         yield _table(("figure", "value", "mean over emotions"), rows)
     if record.test_use:
         yield f"Honest testing: {record.test_use}."
-    if record.comparison:
-        yield from _systems(record.comparison)
+    if record.agreement:
+        yield from _systems(record)
     if emotions is not None:
         yield "## Emotions"
         yield f"{emotions.title}. {_ends(record, emotions)}".rstrip()
@@ -112,37 +109,34 @@ def _stage_row(stage: StageRecord) -> tuple[str, ...]:
     return stage.name, str(stage.num_steps), str(stage.num_epochs), first, last, score, epoch, on_test
 
 
-def _systems(comparison: Mapping[str, Any]) -> Iterable[str]:
-    level = f"{comparison['level']:.0%}"
-    subject = comparison["subject"]
+def _systems(record: RunRecord) -> Iterable[str]:
+    assert record.agreement is not None
+    bootstrap, subject = record.agreement["bootstrap"], record.agreement["differences"]["subject"]
+    level = f"{bootstrap['level']:.0%}"
     yield "## Systems compared"
     rows = []
-    for name, found in comparison["systems"].items():
-        difference = comparison["differences"].get(name)
-        rows.append(
-            (
-                f"**{name}**" if name == subject else _label(name),
-                _number(found["spearman"]),
-                _interval(found),
-                _number(difference["difference"]) if difference else "",
-                _interval(difference) if difference else "",
-                str(found["num_undefined"] or ""),
-            )
-        )
-    if comparison.get("raters"):
-        rows.append((RATER, _number(comparison["raters"]["spearman"]), "", "", "", ""))
+    for row in record.systems():
+        interval = _interval({"low": row.low, "high": row.high})
+        gap = row.difference
+        paired = (_number(gap["difference"]), _interval(gap)) if gap else ("", "")
+        name = f"**{row.name}**" if row.is_subject else _label(row.name, row.is_reference)
+        rows.append((name, _number(row.value), interval, *paired, str(row.num_undefined or "")))
+    raters = record.raters()
+    if raters is not None:
+        rows.append((RATER, _number(raters["value"]), _interval(raters), "", "", ""))
     yield _table(
-        ("system", "Spearman", f"{level} interval", f"{subject} minus it", f"{level} interval", "constant, as 0"), rows
+        ("system", "Spearman", f"{level} interval", f"{subject} minus it", f"{level} interval", "undefined"), rows
     )
     yield "![Systems with intervals](figures/systems.png)"
     yield (
-        f"Figure: {comparison['method']}. {comparison['num_samples']} samples, {comparison['num_emotions']} emotions, "
-        f"{comparison['num_draws']} draws, seed {comparison['seed']}."
+        f"Spearman: {record.agreement['metrics']['spearman']['rule']}. {record.agreement['ratings']['num_images']} "
+        f"samples; intervals from {bootstrap['num_draws']} draws of {bootstrap['unit']}s, seed {bootstrap['seed']}, "
+        "the same for all systems. All figures, by emotion and against each rater: [agreement.md](agreement.md)."
     )
 
 
-def _label(name: str) -> str:
-    return f"{name} (reference)" if name == PROMPTED else name
+def _label(name: str, is_reference: bool) -> str:
+    return f"{name} (reference)" if is_reference else name
 
 
 def _ends(record: RunRecord, emotions: EmotionFigures) -> str:
@@ -160,7 +154,7 @@ def _emotion_table(record: RunRecord, emotions: EmotionFigures) -> Iterable[str]
     order, chosen = emotions.order(), record.heads.get("best") or {}
     header = ["emotion", "family", "figure", "interval", emotions.beside_name, "head from epoch"]
     kappas = []
-    for key, name in (("test/kappa", "kappa with raters"), ("test/rater_kappa", "raters' kappa")):
+    for key, name in (("test/kappa_truncate", "kappa with raters"), ("test/rater_kappa_truncate", "raters' kappa")):
         values = record.by_slug(key, record.results)
         if values is not None:
             header.append(name)
@@ -209,11 +203,11 @@ def final_table(
     taxonomy: Taxonomy,
     *,
     heads: Mapping[str, Any] | None = None,
-    comparison: Mapping[str, Any] | None = None,
+    agreement: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> Table:
     """Return the console's closing table: stages, results, systems, best and worst emotions. Arguments as above."""
-    record = RunRecord.read(Path(run_dir), stages, taxonomy, heads=heads, comparison=comparison, notes=notes)
+    record = RunRecord.read(Path(run_dir), stages, taxonomy, heads=heads, agreement=agreement, notes=notes)
     table = Table(title=f"Run {record.name}", title_justify="left", title_style="bold", caption=record.test_use or None)
     table.add_column("figure")
     table.add_column("value", justify="right", no_wrap=True)
@@ -230,11 +224,13 @@ def final_table(
     for key, value, count in record.summary_results():
         table.add_row(key, _number(value), "" if count is None else f"mean over {count}")
     table.add_section()
-    for name, found in (comparison or {}).get("systems", {}).items():
-        bold = "bold" if comparison and name == comparison["subject"] else ""
-        table.add_row(f"Spearman of {_label(name)}", _number(found["spearman"]), _interval(found), style=bold)
-    if comparison and comparison.get("raters"):
-        table.add_row(f"Spearman of {RATER}", _number(comparison["raters"]["spearman"]), "")
+    for row in record.systems():
+        beside = _interval({"low": row.low, "high": row.high})
+        name = f"Spearman of {_label(row.name, row.is_reference)}"
+        table.add_row(name, _number(row.value), beside, style="bold" if row.is_subject else "")
+    raters = record.raters()
+    if raters is not None:
+        table.add_row(f"Spearman of {RATER}", _number(raters["value"]), _interval(raters))
     table.add_section()
     emotions = record.emotions()
     order = emotions.order() if emotions is not None else []
