@@ -13,6 +13,7 @@ from emonet_lightning.evaluation.trivial import trivial_systems
 from emonet_lightning.io import write_json
 from emonet_lightning.options import pairs
 from emonet_lightning.progress import progress_bar
+from emonet_lightning.ratings.image_facts import image_facts
 from emonet_lightning.ratings.index_map import read_index_map
 from emonet_lightning.ratings.panel import Panel, SystemScores
 from emonet_lightning.ratings.panel_files import read_panel
@@ -36,6 +37,8 @@ def agreement_command(
     columns: dict[str, str] | str | None = None,
     split: str | None = None,
     index_map: str | None = None,
+    prompts: str | None = None,
+    groups: str | None = None,
     num_draws: int = 500,
     seed: int = 0,
     level: float = 0.95,
@@ -62,7 +65,11 @@ def agreement_command(
         columns: names of the file's columns, as `--columns image=foto,rater=who`.
         split: use only this split of a file with a column `split`.
         index_map: JSON of file name to row number, to join `hq.csv` and HQ Parquet.
-        num_draws: bootstrap draws of images (of persons, where the ratings have a column `group`).
+        prompts: CSV file (image, emotion) of what each image was made for: the system `prompted label`; HQ Parquet
+            knows it.
+        groups: CSV file (image, group) of the person in each image, or of another cluster; the bootstrap then draws
+            groups. A column `group` of the ratings does the same.
+        num_draws: bootstrap draws of images, or of groups.
         seed: of draws and random systems.
         level: coverage of the intervals.
         present_threshold: an emotion is present where the mean rating is at least this.
@@ -89,6 +96,11 @@ def agreement_command(
     if out is None:
         return
     panel, systems = read_panel(ratings, spec, untouched=untouched, missing=missing, duplicates=duplicates, **options)
+    if prompts is not None:
+        asked = image_facts(prompts, "emotion", panel.images, rows)
+        panel = panel._replace(prompted=[spec.slugs[spec.index(name, prompts)] for name in asked])
+    if groups is not None:
+        panel = panel._replace(groups=list(image_facts(groups, "group", panel.images, rows)))
     own = [_own(word, spec, panel, rows, missing, duplicates) for word in system or []]
     systems = [*own, *systems]
     _check_names(systems, subject)

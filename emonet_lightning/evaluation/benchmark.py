@@ -115,6 +115,7 @@ def judge(
         "differences": _differences(subject, systems, means, sets, level),
         "against_humans": _against_humans(means, human, sets, level),
         "reliability": {s.name: reliability(s.scores[:, :k], target, low, high) for s in systems if s.kind == "system"},
+        "over_raters": pairs.over_raters(num_draws, seed, level, sets),
         "pairwise": pairs.matrix(),
         "released_protocol": pairs.released_protocol(groups, taxonomy.names),
         "group_tests": pairs.group_tests(groups),

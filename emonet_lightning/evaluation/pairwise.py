@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import mannwhitneyu
 
-from emonet_lightning.evaluation.agreement import quadratic_kappa, rater_kappa, system_kappa
+from emonet_lightning.evaluation.agreement import over_raters, quadratic_kappa, rater_kappa, system_kappa
 from emonet_lightning.evaluation.columns import Array, column_mean
-from emonet_lightning.evaluation.estimates import number, numbers
+from emonet_lightning.evaluation.estimates import Sets, difference, estimate, number, numbers
 from emonet_lightning.ratings.panel import Panel, SystemScores
 
+HUMANS = "the raters themselves"
 MAX_RATERS = 60
 """More raters than this are not shown one by one."""
 NOT_EQUAL = "two-sided Mann-Whitney U test; p > 0.05 is a test that found nothing, no evidence of equality"
@@ -61,6 +62,43 @@ class Pairs:
             "num_undefined": undefined.tolist(),
         }
 
+    def over_raters(self, num_draws: int, seed: int, level: float, sets: Sets) -> dict[str, Any]:
+        """Return intervals of kappa over draws of raters: how far the figures depend on who was asked.
+
+        Args:
+            num_draws: draws of raters.
+            seed: of the draws.
+            level: coverage of the intervals.
+            sets: of emotions.
+
+        Returns:
+            `humans` and `systems`: name -> set -> estimate; `against_humans`: name -> set -> difference. Empty where
+            there are fewer than three raters, or none one by one.
+        """
+        if self.num_raters < 3:
+            return {}
+        names = self.annotators[self.num_raters :]
+        pairs = self.kappa[: self.num_raters, : self.num_raters]
+        of_systems = {name: self.kappa[self.num_raters + s, : self.num_raters] for s, name in enumerate(names)}
+        found = over_raters(pairs, of_systems, num_draws, seed, HUMANS)
+        estimates = {
+            name: {chosen: estimate(values, emotions, level, np.isnan(values[0])) for chosen, emotions in sets.items()}
+            for name, values in found.items()
+        }
+        return {
+            "metric": "kappa_truncate",
+            "num_draws": num_draws,
+            "num_raters": self.num_raters,
+            "humans": estimates.pop(HUMANS),
+            "systems": estimates,
+            "against_humans": {
+                name: {
+                    chosen: difference(found[name], found[HUMANS], emotions, level) for chosen, emotions in sets.items()
+                }
+                for name in names
+            },
+        }
+
     def released_protocol(self, groups: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
         """Return the tables of the released analysis.
 
@@ -69,7 +107,7 @@ class Pairs:
             names: of the emotions.
 
         Returns:
-            Name -> `group`; `average`, `std` (ddof 1), `median` and `top_emotion` of the per-emotion
+            Name -> `group`; `per_emotion` [K]; `average`, `std` (ddof 1), `median` and `top_emotion` of the per-emotion
             means of kappa with the raters (a rater: with the others); `could_be_annotator_p`: Mann-Whitney test of its
             kappas with raters against the raters' own pairs. Empty where there are no raters one by one.
         """
@@ -91,6 +129,7 @@ class Pairs:
                 "median": number(np.median(values)) if len(values) else None,
                 "top_emotion": names[int(np.nanargmax(own[a]))] if len(values) else None,
                 "num_undefined": int(np.isnan(own[a]).sum()),
+                "per_emotion": numbers(own[a]),
                 "could_be_annotator_p": _mann_whitney(humans[a], pairs),
             }
         return found

@@ -1,7 +1,6 @@
 """The true class of each image, its group, and which images all systems have."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,8 @@ from numpy.typing import NDArray
 from emonet_lightning.errors import DataError, UsageError, nearest
 from emonet_lightning.evaluation.class_maps import ClassMap
 from emonet_lightning.evaluation.transfer_input import ScoreFile
+from emonet_lightning.ratings.image_facts import image_facts
 from emonet_lightning.ratings.index_map import ImageNames
-from emonet_lightning.ratings.tables import find_column, read_table
 
 
 def shared_images(files: Mapping[str, ScoreFile]) -> tuple[list[str], list[list[int]], list[str]]:
@@ -47,7 +46,7 @@ def true_classes(
     field = label_column or class_map.field
     found: Sequence[Any]
     if labels is not None:
-        found = _column_of(labels, "label", images)
+        found = image_facts(labels, "label", images)
         wheres = [f"{labels}, image '{image}'" for image in images]
     elif field is not None:
         known = [file.rows[row].fields for row in rows]
@@ -65,35 +64,3 @@ def true_classes(
             f"map '{class_map.name}' does not say where labels are: give --labels FILE.csv or --label-column NAME"
         )
     return np.array([class_map.class_of(label, where) for label, where in zip(found, wheres, strict=True)])
-
-
-def group_of(path: str, images: Sequence[str]) -> list[str]:
-    """Return the group (person) of each image from a CSV file with columns image and group.
-
-    Raises:
-        DataError: an image without a group, or named twice.
-    """
-    return _column_of(path, "group", images)
-
-
-def _column_of(path: str, role: str, images: Sequence[str]) -> list[str]:
-    """Return one column of a CSV file for each image."""
-    table = read_table(Path(path))
-    image = find_column(table, "image", {})
-    value = find_column(table, role, {role: role})
-    assert image is not None
-    assert value is not None
-    names = [row[image] for row in table.rows]
-    seen: set[str] = set()
-    for number, name in enumerate(names):
-        if name in seen:
-            raise DataError(f"{table.where(number)}: image '{name}' is there twice; keep one line")
-        seen.add(name)
-    known = ImageNames(names)
-    found = []
-    for name in images:
-        place = known.find(name, path)
-        if place is None or not table.rows[place][value].strip():
-            raise DataError(f"{path}: no {role} of image '{name}'; add a line, or leave the image out of the scores")
-        found.append(table.rows[place][value].strip())
-    return found

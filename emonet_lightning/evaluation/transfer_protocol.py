@@ -28,7 +28,8 @@ from emonet_lightning.evaluation.bootstrap import draws, num_units
 from emonet_lightning.evaluation.class_maps import ClassMap
 from emonet_lightning.evaluation.transfer import DEFINITIONS, METRICS, RULES, decide, judge, trivial_systems
 from emonet_lightning.evaluation.transfer_input import Values, read_score_file
-from emonet_lightning.evaluation.transfer_labels import group_of, shared_images, true_classes
+from emonet_lightning.evaluation.transfer_labels import shared_images, true_classes
+from emonet_lightning.ratings.image_facts import image_facts
 from emonet_lightning.taxonomy import Taxonomy
 
 SCHEMA = "emonet_lightning transfer 1"
@@ -70,7 +71,7 @@ def run_transfer(
     images, rows, notes = shared_images(files)
     first = next(iter(files.values()))
     truth = true_classes(class_map, first, rows[0], labels, label_column)
-    persons = None if groups is None else group_of(groups, images)
+    persons = None if groups is None else image_facts(groups, "group", images)
     weights = draws(len(images), num_draws, seed, persons)
     num_classes, num_heads = len(class_map.classes), len(class_map.heads)
     emotion = columns.dimensions[0]
