@@ -224,7 +224,7 @@ def test_console_table_shows_humans_first_and_names_as_they_are(content):
     assert rows[0][0].strip() == "Human raters"
     assert len(rows) == 1 + len(content["systems"])
     assert any(row[0].strip() == "Hume Face*" for row in rows)
-    assert re.fullmatch(r"-?\d\.\d{3} \[-?\d\.\d{3}, -?\d\.\d{3}\]", rows[1][1].strip())
+    assert re.fullmatch(r"-?\d\.\d{3} \[-?\d\.\d{3},-?\d\.\d{3}\]", rows[1][1].strip())
 
 
 def test_folder_that_cannot_be_written_is_one_line(content, emonet, tmp_path):

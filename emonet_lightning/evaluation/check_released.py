@@ -4,9 +4,9 @@ The publication's own conventions are kept here and nowhere else: of a system's 
 are held in single precision, an emotion that a row does not name is missing, and a correlation needs 100 images.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -40,18 +40,24 @@ class Check(NamedTuple):
         return self.computed is not None and abs(self.computed - self.published) <= self.tolerance
 
 
-def compare_published(panel: Panel, systems: Sequence[SystemScores], taxonomy: Taxonomy) -> list[Check]:
+def compare_published(
+    panel: Panel,
+    systems: Sequence[SystemScores],
+    taxonomy: Taxonomy,
+    published: Mapping[str, Any] | None = None,
+) -> list[Check]:
     """Return every published figure beside the one computed from a panel and its systems.
 
     Args:
         panel: the released expert ratings, untouched emotions as the file has them.
         systems: of the same file; of repeated rows the last counts.
         taxonomy: the 40 emotions.
+        published: the figures, in the form of `released_figures.yaml`, which is read by default.
 
     Raises:
         DataError: the taxonomy is another one.
     """
-    published = yaml.safe_load(_FILE.read_text())
+    published = published or yaml.safe_load(_FILE.read_text())
     for slug in published["alpha_interval"]["emotions"]:
         if slug not in taxonomy.slugs:
             raise DataError(f"taxonomy '{taxonomy.name}' has no '{slug}'; the published figures are of emonet40")
@@ -59,10 +65,10 @@ def compare_published(panel: Panel, systems: Sequence[SystemScores], taxonomy: T
 
 
 def _checks(
-    published: dict,
+    published: Mapping[str, Any],
     panel: Panel,
     systems: dict[str, SystemScores],
-    taxonomy: Taxonomy,  # type: ignore[type-arg]
+    taxonomy: Taxonomy,
 ) -> Iterator[Check]:
     k, dimension = taxonomy.num_emotions, taxonomy.dimensions[0]
     values, by_slot = panel.values[..., :k], slots(panel)[..., :k]

@@ -191,6 +191,11 @@ def undefined_markdown(found: Mapping[str, Any]) -> str:
 
 def headline_table(found: Mapping[str, Any]) -> Table:
     """Return the console's table: humans, systems and trivial systems with the headline metrics over all emotions."""
+
+    def cell(figure: Mapping[str, Any]) -> str:
+        """An estimate that a narrow console breaks before its interval, not within."""
+        return escape(estimate(figure).replace(", ", ","))
+
     total, level = len(found["taxonomy"]["emotions"]), found["bootstrap"]["level"]
     title = (
         f"Agreement with the raters of {found['ratings']['name']}, mean over {total} emotion(s), {level:.0%} interval"
@@ -201,7 +206,7 @@ def headline_table(found: Mapping[str, Any]) -> Table:
         result.add_column(escape(title_of(found, metric)), justify="right")
     result.add_row(
         HUMANS,
-        *(estimate(summary(found, None, human_of(found, metric))) for metric in found["headline"]),
+        *(cell(summary(found, None, human_of(found, metric))) for metric in found["headline"]),
         style="bold",
         end_section=True,
     )
@@ -210,8 +215,8 @@ def headline_table(found: Mapping[str, Any]) -> Table:
         kind = found["systems"][name]["kind"]
         last = place + 1 == len(names) or found["systems"][names[place + 1]]["kind"] != kind
         label = name if kind == "system" else f"{name} ({kind})"
-        cells = [estimate(summary(found, name, metric)) for metric in found["headline"]]
-        result.add_row(escape(label), *map(escape, cells), end_section=last)
+        cells = [cell(summary(found, name, metric)) for metric in found["headline"]]
+        result.add_row(escape(label), *cells, end_section=last)
     return result
 
 
