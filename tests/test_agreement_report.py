@@ -14,6 +14,7 @@ from emonet_lightning.reporting import agreement_emotions
 from emonet_lightning.reporting.agreement_report import headline_table, write_agreement_report
 from emonet_lightning.reporting.agreement_tables import NOT_SEPARATED, ranked, verdict
 from emonet_lightning.reporting.drawing import HUMAN, short
+from emonet_lightning.reporting.markdown import number
 from emonet_lightning.taxonomy import Taxonomy
 
 FIGURES = {
@@ -150,6 +151,22 @@ def test_differences_are_put_in_words_that_never_claim_equality(report):
 def test_a_difference_is_separated_only_where_its_interval_excludes_zero(low, high, word):
     assert verdict({"difference": (low + high) / 2, "low": low, "high": high}) == word
     assert verdict({"difference": None, "low": None, "high": None}) == "not defined"
+
+
+def test_only_headline_metrics_are_compared_in_tables(report, content):
+    compared = [table for table in tables_of(report) if any(cell.startswith("verdict") for cell in table[0])]
+    assert len(compared) == 2 * len(content["headline"])
+
+
+def test_numbers_are_rounded_without_a_negative_zero():
+    assert [number(value) for value in (-0.0001, 0.0004, -0.0006, None, float("nan"))] == [
+        "0.000",
+        "0.000",
+        "-0.001",
+        "-",
+        "-",
+    ]
+    assert number(-0.0001, sign=True) == "0.000"
 
 
 def test_differences_on_other_images_are_marked(report):

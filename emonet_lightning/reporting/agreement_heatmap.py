@@ -58,7 +58,7 @@ def heatmap(found: Mapping[str, Any]) -> Figure:
     if 0 < num_humans < len(names):
         axes.axhline(num_humans - 0.5, color=HUMAN, linewidth=2.5)
         axes.axvline(num_humans - 0.5, color=HUMAN, linewidth=2.5)
-    labels = [short(name, 32) for name in names]
+    labels = [short(name, 40) for name in names]
     axes.set_xticks(range(len(names)), labels, fontsize=size, rotation=90)
     axes.set_yticks(range(len(names)), labels, fontsize=size)
     for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):

@@ -89,6 +89,8 @@ def _sections(found: Mapping[str, Any], drawn: set[str], notes: Sequence[str]) -
         yield f"### {literal(tables.title_of(found, metric))}"
         yield f"`{metric}`: {_rule(found, metric)}."
         yield tables.headline_markdown(found, metric)
+    if found.get("over_raters"):
+        yield from _over_raters(found)
     yield from _differences(found)
     yield from _against_humans(found)
     yield from _emotions(found, drawn)
@@ -100,7 +102,7 @@ def _sections(found: Mapping[str, Any], drawn: set[str], notes: Sequence[str]) -
         yield "A rater against the other raters, mean over emotions."
         yield tables.raters_markdown(found)
     yield "## All metrics"
-    yield "Mean over all emotions (↓: lower is better); intervals and single emotions are in `agreement.json`."
+    yield "Mean over all emotions (↓: lower is better); intervals, differences and emotions are in `agreement.json`."
     yield tables.metrics_markdown(found)
     yield "\n".join(f"- `{key}` ({literal(metric['name'])}): {_rule(found, key)}." for key, metric in _ruled(found))
     every = [*notes, *(note for name in tables.ranked(found) for note in _notes_of(found, name))]
@@ -135,7 +137,19 @@ def _ratings(found: Mapping[str, Any]) -> Iterable[str]:
         f"- bootstrap: {bootstrap['num_draws']} draws of {bootstrap['num_units']} {bootstrap['unit']}s, "
         f"seed {bootstrap['seed']}, percentile interval"
     )
+    if found.get("present_threshold") is not None:
+        yield f"- an emotion counts as present where the mean rating is at least {found['present_threshold']:g}"
     yield from (f"- {literal(note)}" for note in ratings["notes"])
+
+
+def _over_raters(found: Mapping[str, Any]) -> Iterable[str]:
+    drawn = found["over_raters"]
+    yield f"### {literal(tables.title_of(found, drawn['metric']))}, raters drawn"
+    yield (
+        f"The figures above know these {drawn['num_raters']} raters and other images; here the interval is over "
+        f"{drawn['num_draws']} draws of raters on these images: how far the figure depends on who rated."
+    )
+    yield tables.over_raters_markdown(found)
 
 
 def _differences(found: Mapping[str, Any]) -> Iterable[str]:
@@ -144,7 +158,7 @@ def _differences(found: Mapping[str, Any]) -> Iterable[str]:
         return
     subject = differences["subject"]
     yield f"## {literal(subject)} compared, paired"
-    yield f"{literal(subject)} minus each other system. {_NO_EVIDENCE}"
+    yield f"{literal(subject)} minus each other system, headline metrics. {_NO_EVIDENCE}"
     order = ["humans", *tables.ranked(found)]
     yield from _by_metric(found, differences["of"], f"{literal(subject)} minus", order)
 
@@ -153,14 +167,16 @@ def _against_humans(found: Mapping[str, Any]) -> Iterable[str]:
     if not found.get("against_humans"):
         return
     yield "## Systems against the humans, paired"
-    yield f"Each system minus the human figure of the metric. {_NO_EVIDENCE}"
+    yield f"Each system minus the human figure of the metric, headline metrics. {_NO_EVIDENCE}"
     yield from _by_metric(found, found["against_humans"], "system minus humans", tables.ranked(found))
 
 
 def _by_metric(
     found: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], what: str, order: Sequence[str]
 ) -> Iterable[str]:
-    for metric in dict.fromkeys(entry["metric"] for entry in entries):
+    for metric in found["headline"]:
+        if not any(entry["metric"] == metric for entry in entries):
+            continue
         yield f"### {literal(tables.title_of(found, metric))}"
         own = [entry for entry in entries if entry["metric"] == metric]
         yield tables.differences_markdown(found, own, what, order)
@@ -203,6 +219,9 @@ def _released(found: Mapping[str, Any]) -> Iterable[str]:
         "gets a small one."
     )
     yield tables.released_markdown(found)
+    if found.get("group_tests"):
+        yield "Groups of annotators compared on all their values (as released: values drawn one by one, 1000 draws)."
+        yield tables.groups_markdown(found)
 
 
 def _rule(found: Mapping[str, Any], metric: str) -> str:

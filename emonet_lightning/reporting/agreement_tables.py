@@ -154,17 +154,40 @@ def released_markdown(found: Mapping[str, Any]) -> str:
     """The released analysis: annotators with mean, spread and top emotion, and its test against the humans."""
     rows = []
     for name, own in found["released_protocol"].items():
-        p = own.get("could_be_annotator_p")
         rows.append(
             [
                 literal(name),
                 literal(own.get("group") or "-"),
                 *(number(own.get(key)) for key in ("average", "std", "median")),
                 literal(own.get("top_emotion") or "-"),
-                "-" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001",
+                _p_value(own.get("could_be_annotator_p")),
             ]
         )
     return table(["annotator", "group", "average", "std", "median", "top emotion", "p (could be annotator)"], rows)
+
+
+def groups_markdown(found: Mapping[str, Any]) -> str:
+    """The released tests between groups of annotators."""
+    rows = [
+        [literal(test["first"]), literal(test["second"]), estimate(test, "difference", sign=True), _p_value(test["p"])]
+        for test in found["group_tests"]
+    ]
+    return table(["first group", "second group", "first minus second", "p (Mann-Whitney)"], rows)
+
+
+def _p_value(p: float | None) -> str:
+    return "-" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def over_raters_markdown(found: Mapping[str, Any]) -> str:
+    """One metric over the sets of emotions, with intervals over draws of raters."""
+    drawn, sizes = found["over_raters"], list(subsets(found))
+    rows = [[f"**{HUMANS}**", *(f"**{estimate((drawn['humans'] or {}).get(subset))}**" for subset in sizes)]]
+    known = [name for name in ranked(found) if name in drawn["systems"]]
+    rows += [
+        [_label(found, name), *(estimate(drawn["systems"][name].get(subset)) for subset in sizes)] for name in known
+    ]
+    return table(["", *sizes], rows)
 
 
 def raters_markdown(found: Mapping[str, Any]) -> str:

@@ -22,7 +22,8 @@ def number(value: float | None, sign: bool = False) -> str:
     if value is None or value != value:
         return "-"
     plus = "+" if sign else ""
-    return format(value, f"{plus}.3f") if abs(value) < 1000 else format(value, f"{plus}.4g")
+    text = format(value, f"{plus}.3f" if abs(value) < 1000 else f"{plus}.4g")
+    return text.lstrip("+-") if float(text) == 0 else text
 
 
 def interval(found: Mapping[str, Any], sign: bool = False) -> str:
