@@ -146,7 +146,7 @@ def _over_raters(found: Mapping[str, Any]) -> Iterable[str]:
     drawn = found["over_raters"]
     yield f"### {literal(tables.title_of(found, drawn['metric']))}, raters drawn"
     yield (
-        f"The figures above know these {drawn['num_raters']} raters and other images; here the interval is over "
+        f"The intervals above speak of other images and these {drawn['num_raters']} raters; here they are over "
         f"{drawn['num_draws']} draws of raters on these images: how far the figure depends on who rated."
     )
     yield tables.over_raters_markdown(found)
