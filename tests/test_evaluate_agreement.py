@@ -2,7 +2,6 @@
 
 import csv
 import json
-import resource
 import subprocess
 import sys
 
@@ -52,7 +51,7 @@ def test_the_folder_holds_json_tables_and_figures(judged):
         for suffix in ("png", "pdf"):
             assert (judged / "figures" / f"{name}.{suffix}").stat().st_size > 5000
         assert f"figures/{name}.png" in report
-    assert "rated a left untouched" in report or "left untouched" in report
+    assert "emotions that a rater left untouched count as 0" in report
 
 
 def test_kappa_truncate_is_that_of_the_released_analysis(hq, judged):
@@ -245,4 +244,3 @@ def test_the_released_size_stays_under_four_gigabytes(tmp_path):
     print(f"\nevaluate agreement at the released size: {float(seconds):.0f} s, {int(peak) / 2**30:.2f} GiB")
     assert exit_code == "0"
     assert int(peak) < 4 * 2**30
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
