@@ -205,7 +205,7 @@ def _pairs(found: Mapping[str, Any]) -> Iterable[str]:
     yield "![Pairwise kappa, humans first](figures/pairwise_kappa.png)"
     yield (
         "A pair's kappa on an emotion is not defined where both give one level throughout (0/0) or share fewer than "
-        "two images. Such values are left out of means and counted here."
+        "two images with values on the scale. Such values are left out of means and counted here."
     )
     yield tables.undefined_markdown(found)
 
