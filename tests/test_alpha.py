@@ -62,6 +62,15 @@ def test_alpha_is_undefined_without_two_different_paired_values(level):
     np.testing.assert_allclose(krippendorff_alpha(one_image, level), by_package(one_image[..., 0], level), atol=1e-12)
 
 
+def test_equal_ratings_that_are_no_whole_numbers_are_no_disagreement():
+    for num_images in range(1, 60):
+        ratings = np.full((num_images + 2, 3, 1), 0.1)
+        ratings[-2:] = np.array([0.3, 1.7, 2.2])[:, None]
+        weights = np.ones((2, num_images + 2))
+        weights[1, -2:] = 0  # a draw without the two images that differ
+        assert np.isnan(krippendorff_alpha(ratings, "interval", weights)[:, 0]).tolist() == [False, True]
+
+
 def test_interval_alpha_keeps_its_digits_far_from_zero():
     rng = np.random.default_rng(0)
     ratings = rng.integers(0, 8, (50, 4, 1)) / 4

@@ -119,6 +119,15 @@ def test_correlation_of_tiny_huge_and_far_off_values_keeps_its_digits():
     )
 
 
+def test_a_draw_of_equal_scores_has_no_correlation():
+    for copies in range(2, 40):
+        scores, target = np.array([[0.0], [0.0], [0.0], [0.1], [0.1], [0.7]]), np.arange(6.0)[:, None]
+        weights = np.array([[1.0] * 6, [0, 0, 0, copies, copies + 1, 0]])
+        for metric in (agreement.spearman, agreement.pearson):
+            for found in (metric(scores, target, weights), metric(target, scores / 3, weights)):
+                assert np.isnan(found[:, 0]).tolist() == [False, True]
+
+
 def test_an_infinite_score_has_a_rank_but_no_linear_correlation():
     scores, target = np.array([[1.0], [2.0], [3.0], [np.inf]]), np.array([[1.0], [2.0], [3.0], [4.0]])
     assert agreement.spearman(scores, target) == pytest.approx(1.0)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from test_kappa import gappy, kappa_by_scikit_learn
 
-from emonet_lightning.evaluation import agreement
+from emonet_lightning.evaluation import agreement, binning
+from emonet_lightning.evaluation.columns import Ranking
 
 TOLERANCE = 1e-10
 SHAPES = st.tuples(st.integers(2, 14), st.integers(1, 4))
@@ -111,6 +112,18 @@ def test_a_large_set_equals_the_published_estimator():
             assert oracle[draw, k] == pytest.approx(published_oracle(*judged), abs=TOLERANCE)
             assert heldout[draw, k] == pytest.approx(published_heldout(*judged, first[rows]), abs=TOLERANCE)
     assert np.abs(oracle[0, 0] - heldout[0, 0]) < 0.05
+
+
+def test_cuts_are_numpy_quantiles_to_the_last_bit():
+    rng = np.random.default_rng(0)
+    scores, gold = rng.normal(size=(301, 1)), rng.integers(0, 8, (301, 1)).astype(float)
+    weights = agreement.draws(301, 600, 0)
+    up_to = binning.gold_counts(gold, np.ones((301, 1), dtype=bool), 0, 7, weights)[:, 0]
+    x = Ranking(scores[:, 0], np.arange(301))
+    binned = binning.Binned(x, up_to, binning.column_of(binning.rating_sums(gold[:, None], 0, 7), 0), 0)
+    found = np.concatenate([binned.cuts(own) for own in x.blocks(weights)])
+    expected = [np.quantile(scores[rows_of(row), 0], cuts / 301) for row, cuts in zip(weights, up_to, strict=True)]
+    np.testing.assert_array_equal(found, expected)
 
 
 @given(hnp.arrays(np.float64, SHAPES, elements=SCORES), st.randoms(use_true_random=False))

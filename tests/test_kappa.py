@@ -69,6 +69,14 @@ def test_kappa_of_equal_constants_is_undefined_and_of_different_constants_zero()
     np.testing.assert_array_equal(agreement.quadratic_kappa(a, b, 0, 7), [np.nan, 0.0])
 
 
+def test_sums_of_a_long_scale_stay_exact():
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 1001, (3000, 1)).astype(float)
+    b = np.clip(a + rng.integers(-3, 4, a.shape), 0, 1000)
+    expected = kappa_by_scikit_learn(a[:, 0], b[:, 0], 0, 1000, "round")
+    np.testing.assert_allclose(agreement.quadratic_kappa(a, b, 0, 1000), [expected], atol=1e-14, rtol=0)
+
+
 def test_an_unknown_rule_is_refused():
     with pytest.raises(ValueError, match="'truncate' or 'round', got 'floor'"):
         agreement.quadratic_kappa(np.zeros((3, 1)), np.zeros((3, 1)), 0, 7, "floor")
