@@ -198,7 +198,17 @@ def test_reliability_bins_hold_every_pair_once_with_their_means():
     scores = np.array([[-1.0, 0.4], [0.6, 9.0], [np.nan, 6.6]])
     target = np.array([[0.0, 1.0], [2.0, 7.0], [3.0, 5.0]])
     bins = reliability(scores, target, 0, 7)
-    assert bins["n"] == [2, 1, 0, 0, 0, 0, 0, 2]
-    assert bins["bin_mean_score"][0] == pytest.approx(-0.3)
-    assert bins["bin_mean_rating"][7] == pytest.approx(6.0)
+    assert bins["n"] == [1, 2, 0, 0, 0, 0, 1, 1]
+    assert bins["bin_mean_score"][1] == pytest.approx(0.5)
+    assert bins["bin_mean_rating"][1] == pytest.approx(1.5)
     assert bins["bin_mean_score"][3] is None
+
+
+def test_presence_begins_one_level_above_the_lowest():
+    panel, truth = made_panel()
+    own = Taxonomy("from one", tuple(Dimension(name, name.lower(), 1.0, 8.0) for name in NAMES), 4)
+    shifted = panel._replace(values=panel.values + 1)
+    found = judge(shifted, [SystemScores("own", truth + 1)], own, num_draws=5)
+    assert found["present_threshold"] == 2
+    expected = judge(panel, [SystemScores("own", truth)], TAXONOMY, num_draws=5)
+    assert mean_of(found, "own", "auroc") == mean_of(expected, "own", "auroc")

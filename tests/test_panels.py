@@ -79,7 +79,7 @@ def test_what_systems_leave_out_stays_missing_and_is_counted(made_up):
     assert np.nanmax(hume.scores) > 1
     assert by_name["Empathic Insight Face Large"].notes == ("27 images were scored more than once: mean taken",)
     assert (~np.isnan(by_name["Qwen Plus ZS"].scores)).sum(axis=1).tolist() == [25] * 120
-    assert "1800 more scores that rows do not name are missing" in by_name["Qwen Plus ZS"].notes
+    assert "1800 scores of emotions that some rows do not name are missing" in by_name["Qwen Plus ZS"].notes
     assert np.nanmax(by_name["Pixtral Large ZS"].scores) == 9
     assert np.nanmin(by_name["Empathic Insight Face Small"].scores) < 0
 

@@ -42,7 +42,7 @@ def agreement_command(
     num_draws: int = 500,
     seed: int = 0,
     level: float = 0.95,
-    present_threshold: float = 1.0,
+    present_threshold: float | None = None,
     check_released: bool = False,
     progress: bool = True,
 ) -> None:
@@ -72,7 +72,8 @@ def agreement_command(
         num_draws: bootstrap draws of images, or of groups.
         seed: of draws and random systems.
         level: coverage of the intervals.
-        present_threshold: an emotion is present where the mean rating is at least this.
+        present_threshold: an emotion is present where the mean rating is at least this; one level above the lowest by
+            default.
         check_released: compute the published figures of the released ratings anew and compare; a miss exits with 65.
         progress: show a progress bar.
     """

@@ -2,6 +2,29 @@
 
 The trade-off: each system is judged on the images that it scored, so that one that skipped some is not thrown out;
 where two systems have not scored the same images, their difference says so.
+
+agreement.json (`schema`: emonet_lightning agreement 1; undefined figures are null):
+
+    taxonomy        name, digest, emotions [K] of name, slug, family
+    ratings         name, num_images, num_raters, raters, num_ratings, raters_per_image {min, mean, max}, low, high,
+                    notes (what was normalised while reading)
+    bootstrap       num_draws, seed, level, unit (image or group), num_units
+    reliable        emotions (slugs) whose alpha_interval is at least the threshold
+    metrics         {key: name, rule (one sentence), human (key of the raters' figure beside it), higher_is_better}
+    headline        keys of the main table; present_threshold: mean rating from which an emotion is present
+    humans          metrics {key: SUMMARY}, per_rater {key: {rater: mean over emotions}}
+    systems         {name: kind (system, trivial or reference), notes, num_images, num_emotions_scored,
+                     metrics {key: SUMMARY}}
+    differences     subject, of [{metric, set, system, difference (subject minus system), low, high, num_emotions,
+                     same_images}], paired on the same draws
+    against_humans  [{system, metric, set, difference (system minus humans), low, high, num_emotions}]
+    over_raters     kappa_truncate with intervals over draws of raters, not images: humans and systems {set: ESTIMATE},
+                    against_humans
+    reliability     {system: bin_mean_score, bin_mean_rating, n per level}
+    pairwise        annotators (num_humans raters first), kappa [A][A] mean over emotions, num_undefined [A][A]
+    released_protocol, group_tests   tables and tests of the released analysis
+    SUMMARY         sets {all, reliable, rest: ESTIMATE}, per_emotion {value, low, high, n (images)} [K]
+    ESTIMATE        value, low, high, num_emotions (in the mean), num_undefined (left out, or counted as 0 by the rule)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +61,7 @@ def judge(
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
     level: float = LEVEL,
-    present_threshold: float = 1.0,
+    present_threshold: float | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """Judge systems against the raters of a panel, and the raters against each other.
@@ -51,23 +74,25 @@ def judge(
         num_draws: bootstrap draws of images, or of groups of images where the panel has groups.
         seed: of the draws.
         level: coverage of the percentile intervals.
-        present_threshold: an emotion is present where the mean rating is at least this.
+        present_threshold: an emotion is present where the mean rating is at least this; one level above the lowest by
+            default.
         advance: called with 1 after the raters and after each system.
 
     Returns:
-        The content of `agreement.json`; README of the benchmark describes it.
+        The content of `agreement.json`, as described above.
     """
     k = taxonomy.num_emotions
     low, high = taxonomy.dimensions[0].low, taxonomy.dimensions[0].high
     values, by_slot = panel.values[..., :k], slots(panel)[..., :k]
+    threshold = low + 1 if present_threshold is None else present_threshold
     weights = draws(len(panel.images), num_draws, seed, panel.groups)
-    human = judge_raters(values, by_slot, low, high, weights, present_threshold)
+    human = judge_raters(values, by_slot, low, high, weights, threshold)
     advance(1)
     sets = emotion_sets(human["alpha_interval"][0], RELIABLE_ALPHA)
     rated = ~np.isnan(values).all(axis=1)  # [N, K]
     found: dict[str, dict[str, Array]] = {}
     for system in systems:
-        found[system.name] = judge_system(system.scores[:, :k], values, by_slot, low, high, weights, present_threshold)
+        found[system.name] = judge_system(system.scores[:, :k], values, by_slot, low, high, weights, threshold)
         advance(1)
     target = column_mean(values.swapaxes(0, 1))
     varied = np.array([len(np.unique(column[~np.isnan(column)])) > 1 for column in target.T])
@@ -99,7 +124,7 @@ def judge(
             }
             for key, metric in {**METRICS, **HUMAN_METRICS}.items()
         },
-        "present_threshold": present_threshold,
+        "present_threshold": threshold,
         "headline": list(HEADLINE),
         "humans": {
             "metrics": {key: summary(own, own, rated.sum(axis=0), sets, level) for key, own in human.items()},
@@ -132,14 +157,16 @@ def reliability(scores: Array, target: Array, low: float, high: float) -> dict[s
         high: highest level.
 
     Returns:
-        Per level (a score belongs to the nearest, those outside to the last): `bin_mean_score`, `bin_mean_rating`, `n`.
+        Per bin, as many as there are levels, of equal width over the system's own range: `bin_mean_score`,
+        `bin_mean_rating`, `n`.
     """
     both = ~np.isnan(scores) & ~np.isnan(target)
     score, rating = scores[both], target[both]
     size = round(high - low) + 1
-    level = np.rint(np.clip(score, low, high) - low).astype(np.int64)
-    count = np.bincount(level, minlength=size)
-    sums = (np.bincount(level, weights=values, minlength=size) for values in (score, rating))
+    edges = np.linspace(score.min(), score.max(), size + 1)[1:-1] if len(score) else np.zeros(0)
+    place = np.searchsorted(edges, score, side="right")
+    count = np.bincount(place, minlength=size)
+    sums = (np.bincount(place, weights=values, minlength=size) for values in (score, rating))
     mean_score, mean_rating = (np.where(count > 0, total / np.maximum(count, 1), np.nan) for total in sums)
     return {"bin_mean_score": numbers(mean_score), "bin_mean_rating": numbers(mean_rating), "n": count.tolist()}
 

@@ -158,7 +158,7 @@ def _notes(
         listed = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
         notes.append(f"{len(absent)} emotions without any score {outcome} ({listed})")
     if rest := int(gaps.sum()) - len(absent) * int(seen.sum()):
-        notes.append(f"{rest} more scores that rows do not name {outcome}")
+        notes.append(f"{rest} scores of emotions that some rows do not name {outcome}")
     first = taxonomy.dimensions[0]
     given = scores[~np.isnan(scores)]
     is_short = first.low <= 0 and first.high > 1 and len(given) and given.min() >= 0 and given.max() <= 1
