@@ -82,7 +82,6 @@ def test_the_human_figure_leaves_each_rater_out_of_what_it_is_compared_with(rate
                 assert single[key][rater, k] == pytest.approx(value, abs=TOLERANCE), key
     for key, values_of_raters in single.items():
         np.testing.assert_allclose(found[key][0], mean_of_defined(values_of_raters), atol=TOLERANCE, err_msg=key)
-    np.testing.assert_allclose(single["spearman"], agreement.rater_spearman(values), atol=TOLERANCE)
     np.testing.assert_allclose(found["kappa_pooled"][0], agreement.pooled_rater_kappa(slots, 0, 7))
     for level in ("nominal", "ordinal", "interval"):
         np.testing.assert_array_equal(found[f"alpha_{level}"][0], agreement.krippendorff_alpha(values, level))

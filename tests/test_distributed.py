@@ -56,9 +56,11 @@ def test_figures_of_one_checkpoint_are_byte_equal_however_it_is_evaluated(runs, 
         assert main([*base, *words, f"--out={tmp_path / name}"]) == 0
     command(*base, *TWO, "--data.mode=images", "--data.num_workers=1", f"--out={tmp_path / 'two'}")
     expected = (tmp_path / "plain" / "results.json").read_bytes()
+    agreement = (tmp_path / "plain" / "agreement.json").read_bytes()
     assert b"test/spearman" in expected
     for name in (*variants, "two"):
         assert (tmp_path / name / "results.json").read_bytes() == expected, name
+        assert (tmp_path / name / "agreement.json").read_bytes() == agreement, name
     fitted = json.loads((runs / "one" / "results.json").read_text())
     assert fitted.items() >= json.loads(expected).items()  # and what `fit` itself printed
 

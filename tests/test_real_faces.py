@@ -17,7 +17,7 @@ from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.cli import main
 from emonet_lightning.data.datamodules import SyntheticFaces
 from emonet_lightning.encoders import EncoderSpec
-from emonet_lightning.evaluation.agreement import rater_agreement, rater_spearman
+from emonet_lightning.evaluation.agreement import rater_scores
 from emonet_lightning.evaluation.columns import column_mean
 from emonet_lightning.packing.packed import PackedSet
 
@@ -136,11 +136,11 @@ def test_3dsk_traits_are_judged_beside_the_raters_own_agreement(tmp_path, real_d
     cube[ratings.row, ratings.rater, np.argsort(order)[ratings.slug_index]] = ratings.value
     held_out = cube[packed.splits["test"]]
     assert results["test/num_samples"] == len(held_out) == 30
-    kappa = rater_agreement(held_out, 1, 7, "round").mean
-    alone = column_mean(rater_spearman(held_out))
+    single = rater_scores(held_out, 1, 7)
+    kappa, alone = (column_mean(single[key]) for key in ("kappa_round", "spearman"))
     lines = []
     for k, slug in enumerate(("att", "dom", "sexdim", "health", "trust")):
-        assert results[f"test/rater_kappa/{slug}"] == pytest.approx(kappa[k])
+        assert results[f"test/rater_kappa_round/{slug}"] == pytest.approx(kappa[k])
         assert results[f"test/rater_spearman/{slug}"] == pytest.approx(alone[k])
         figures = [results[f"test/{name}/{slug}"] for name in ("spearman", "kappa_round")]
         assert np.isfinite(figures).all()

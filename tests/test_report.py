@@ -144,9 +144,18 @@ def test_emotions_are_sorted_best_first_with_the_undefined_last(tested, report, 
 def test_console_table_shows_stages_results_systems_and_extremes(tested, emonet):
     run_dir, arguments = tested
     text = text_of(final_table(run_dir, ["pretrain", "finetune"], emonet, **arguments))
-    for expected in ("pretrain: best validation score", "epoch 2", "test/kappa", "Spearman of model", "constant heads"):
+    for expected in ("pretrain: best validation score", "epoch 2", "Human raters", "model permuted", "constant heads"):
         assert expected in text
-    assert "Spearman of one rater with the others" in text
+    subject = arguments["agreement"]["systems"]["model"]["metrics"]["spearman"]["sets"]["all"]
+    assert f"{subject['value']:.3f} [{subject['low']:.3f}," in text
+
+
+def test_a_test_without_raters_has_its_results_in_the_console_table(tmp_path, emonet):
+    write_metrics(tmp_path, emonet)
+    (tmp_path / "results.json").write_text(json.dumps({"test/average_precision": 0.456}))
+    text = text_of(final_table(tmp_path, ["fit"], emonet))
+    assert "test/average_precision" in text
+    assert "0.456" in text
 
 
 def test_a_one_stage_run_without_test_or_raters_says_what_is_not_measured(tmp_path, emonet):

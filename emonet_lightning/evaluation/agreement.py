@@ -24,7 +24,6 @@ from emonet_lightning.evaluation.association import (
     mean_of,
     over_draws,
     pearson,
-    rater_spearman,
     rmse,
     spearman,
 )
@@ -58,11 +57,9 @@ from emonet_lightning.evaluation.kappa import (
     pooled_rater_kappa,
     pooled_system_kappa,
     quadratic_kappa,
-    rater_agreement,
     rater_kappa,
     rating_sums,
     system_kappa,
-    system_rater_agreement,
     to_levels,
 )
 
@@ -90,14 +87,11 @@ __all__ = [
     "pooled_system_kappa",
     "quadratic_kappa",
     "quantile_bin",
-    "rater_agreement",
     "rater_kappa",
     "rater_scores",
-    "rater_spearman",
     "rmse",
     "spearman",
     "system_kappa",
-    "system_rater_agreement",
     "undefined_pairs",
 ]
 

@@ -18,8 +18,6 @@ from emonet_lightning.evaluation.columns import (
     as_asked,
     counted,
     cumulative,
-    float64,
-    mean_rating,
     paired,
     ratio,
     scaled,
@@ -78,19 +76,6 @@ def average_precision(scores: ArrayLike, positive: ArrayLike, weights: ArrayLike
 def auroc(scores: ArrayLike, positive: ArrayLike, weights: ArrayLike | None = None) -> Array:
     """Return the area under the ROC curve per emotion, ties counting half; arguments as in `average_precision`."""
     return _by_column(lambda x, y, _: Presence(x, y > 0).auroc, scores, positive, weights)
-
-
-def rater_spearman(ratings: ArrayLike) -> Array:
-    """Return the rank correlation of each rater with the mean of the others [R, K]; ratings are [N, R, K]."""
-    ratings = float64(ratings)
-    found = np.full(ratings.shape[1:], np.nan)
-    for k in range(ratings.shape[2]):
-        given = ~np.isnan(ratings[..., k])
-        for rater in np.flatnonzero(given.any(axis=0)):
-            rows = given[:, rater]
-            others = mean_rating(np.delete(ratings[rows][..., [k]], rater, axis=1))
-            found[rater, k] = spearman(ratings[rows, rater, k][:, None], others)[0]
-    return found
 
 
 class Target:

@@ -210,41 +210,6 @@ def kappa_of(n: Array, sum_a: Array, sum_b: Array, sum_aa: Array, sum_bb: Array,
     return np.where(defined, 1.0 - observed / np.where(defined, expected, 1.0), np.nan)
 
 
-class RaterAgreement(NamedTuple):
-    """How raters agree with each other."""
-
-    pairs: Array
-    """Quadratic kappa of each pair of raters [R, R, K]; NaN where undefined, and on the diagonal."""
-    per_rater: Array
-    """Mean of a rater's defined pairs with the others [R, K]."""
-    mean: Array
-    """Mean over the defined pairs [K]: the human anchor of each emotion."""
-
-
-class SystemAgreement(NamedTuple):
-    """How a system agrees with raters, to be read beside `RaterAgreement`."""
-
-    per_rater: Array
-    """Quadratic kappa of the system with each rater [R, K]; NaN where undefined."""
-    mean: Array
-    """Mean over the raters with whom it is defined [K]."""
-
-
-def rater_agreement(ratings: ArrayLike, low: float, high: float, rule: Rule = "truncate") -> RaterAgreement:
-    """Return the quadratic kappa of every pair of raters, and its means; arguments as in `rater_kappa`."""
-    pairs = rater_kappa(ratings, low, high, rule)
-    upper = pairs[np.triu_indices(len(pairs), k=1)]
-    return RaterAgreement(pairs, column_mean(pairs), column_mean(upper))
-
-
-def system_rater_agreement(
-    scores: ArrayLike, ratings: ArrayLike, low: float, high: float, rule: Rule = "truncate"
-) -> SystemAgreement:
-    """Return the quadratic kappa of a system with each rater, and its mean; arguments as in `system_kappa`."""
-    per_rater = system_kappa(scores, ratings, low, high, rule)
-    return SystemAgreement(per_rater, column_mean(per_rater))
-
-
 def _active(levels: Array) -> NDArray[np.intp]:
     """Raters of one emotion [N, R] who rated it: thousands may each know one."""
     return np.flatnonzero((~np.isnan(levels)).any(axis=0))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
@@ -11,6 +12,8 @@ from emonet_lightning.reporting.markdown import estimate, literal, number, table
 SETS = ("all", "reliable", "rest")
 KINDS = ("system", "trivial", "reference")
 HUMANS = "Human raters"
+MAX_RATERS = 60
+"""More raters than this are not listed one by one."""
 NOT_SEPARATED = "not separated (interval holds 0)"
 
 
@@ -191,9 +194,15 @@ def over_raters_markdown(found: Mapping[str, Any]) -> str:
 
 
 def raters_markdown(found: Mapping[str, Any]) -> str:
-    """Each rater's own figures, mean over emotions."""
+    """Each rater's own figures, mean over emotions; of very many raters, how these are spread."""
     figures = (found.get("humans") or {}).get("per_rater") or {}
     raters = found["ratings"]["raters"]
+    if len(raters) > MAX_RATERS:
+        rows = []
+        for quarter, what in enumerate(("lowest", "first quarter", "median", "last quarter", "highest")):
+            known = ([value for value in values.values() if value is not None] for values in figures.values())
+            rows.append([what, *(number(np.percentile(own, 25 * quarter)) if own else number(None) for own in known)])
+        return table([f"of {len(raters)} raters", *(title_of(found, key) for key in figures)], rows)
     rows = [[literal(rater), *(number(values.get(rater)) for values in figures.values())] for rater in raters]
     return table(["rater", *(title_of(found, key) for key in figures)], rows)
 

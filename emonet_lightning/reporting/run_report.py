@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
 from emonet_lightning.io import atomic_write
+from emonet_lightning.reporting.agreement_tables import headline_table
 from emonet_lightning.reporting.run_record import LOSS, RATER, SCORE, EmotionFigures, RunRecord, StageRecord
 from emonet_lightning.taxonomy import Taxonomy
 
@@ -205,8 +207,11 @@ def final_table(
     heads: Mapping[str, Any] | None = None,
     agreement: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
-) -> Table:
-    """Return the console's closing table: stages, results, systems, best and worst emotions. Arguments as above."""
+) -> Group:
+    """Return the console's closing tables: stages, results, best and worst emotions, systems beside raters.
+
+    Arguments as above.
+    """
     record = RunRecord.read(Path(run_dir), stages, taxonomy, heads=heads, agreement=agreement, notes=notes)
     table = Table(title=f"Run {record.name}", title_justify="left", title_style="bold", caption=record.test_use or None)
     table.add_column("figure")
@@ -221,16 +226,8 @@ def final_table(
         if tested is not None and len(record.stages) > 1:
             table.add_row(f"{stage.name}: {tested[0]}", _number(tested[1]), "")
     table.add_section()
-    for key, value, count in record.summary_results():
+    for key, value, count in record.summary_results() if not agreement else []:  # else in the second table
         table.add_row(key, _number(value), "" if count is None else f"mean over {count}")
-    table.add_section()
-    for row in record.systems():
-        beside = _interval({"low": row.low, "high": row.high})
-        name = f"Spearman of {_label(row.name, row.is_reference)}"
-        table.add_row(name, _number(row.value), beside, style="bold" if row.is_subject else "")
-    raters = record.raters()
-    if raters is not None:
-        table.add_row(f"Spearman of {RATER}", _number(raters["value"]), _interval(raters))
     table.add_section()
     emotions = record.emotions()
     order = emotions.order() if emotions is not None else []
@@ -240,7 +237,7 @@ def final_table(
         table.add_row(taxonomy.names[k], _number(emotions.values[k]), beside)
     if record.heads.get("constant_heads"):
         table.add_row("dead or constant heads", str(len(record.heads["constant_heads"])), "", style="bold red")
-    return table
+    return Group(table, headline_table(agreement)) if agreement else Group(table)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
