@@ -247,3 +247,12 @@ def test_folder_that_cannot_be_written_is_one_line(content, emonet, tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(OutputError, match="taken"):
         write_agreement_report(tmp_path / "taken", content, emonet)
+
+
+def test_a_value_outside_its_own_interval_is_marked():
+    from emonet_lightning.reporting.markdown import estimate
+
+    assert estimate({"value": 0.459, "low": 0.421, "high": 0.451}) == "0.459† [0.421, 0.451]"
+    assert estimate({"value": 0.42, "low": 0.421, "high": 0.451}).startswith("0.420† ")
+    assert "†" not in estimate({"value": 0.44, "low": 0.421, "high": 0.451})
+    assert "†" not in estimate({"value": 0.44, "low": None, "high": None})

@@ -27,7 +27,9 @@ _READING = (
     "emotion for which a figure is not defined (all ratings alike, say) is counted under 'not defined'; the rule of "
     "the metric says whether it is left out or counts as 0. A figure whose key begins with `oracle_` has seen the "
     "ratings that it is judged on: an upper bound, not what a system reaches on new images. Systems of kind 'trivial' "
-    "never look at a face; a system that is not above them shows no sign of having learnt anything.",
+    "never look at a face; a system that is not above them shows no sign of having learnt anything. † marks a value "
+    "outside its own interval: with few images or rare emotions the draws lose pairs of raters, or lie to one side of "
+    "the sample; the interval then shows how far the figure varies, not where it lies.",
 )
 
 _NO_EVIDENCE = (

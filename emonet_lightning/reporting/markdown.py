@@ -33,5 +33,16 @@ def interval(found: Mapping[str, Any], sign: bool = False) -> str:
 
 
 def estimate(found: Mapping[str, Any] | None, key: str = "value", sign: bool = False) -> str:
-    """Return `value [low, high]`; `-` where there is no value."""
-    return f"{number(found.get(key), sign)} {interval(found, sign)}".strip() if found else "-"
+    """Return `value [low, high]`; `-` where there is no value; a `†` where it lies outside its own interval."""
+    if not found:
+        return "-"
+    mark = "†" if is_outside(found, key) else ""
+    return f"{number(found.get(key), sign)}{mark} {interval(found, sign)}".strip()
+
+
+def is_outside(found: Mapping[str, Any], key: str = "value") -> bool:
+    """Return whether a figure lies outside its own interval, as percentile intervals of few images can have it."""
+    value, low, high = found.get(key), found.get("low"), found.get("high")
+    if value is None or low is None or high is None:
+        return False
+    return not low - 1e-9 <= value <= high + 1e-9
