@@ -25,6 +25,7 @@ from emonet_lightning.evaluation.transfer import (
 )
 from emonet_lightning.evaluation.transfer_input import read_score_file
 from emonet_lightning.evaluation.transfer_protocol import run_transfer
+from emonet_lightning.ratings.files import open_table
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
 
 TAXONOMY = Taxonomy.load("emonet40")
@@ -510,8 +511,17 @@ def test_a_line_cut_short_is_named(tmp_path, capsys):
     scores = write_lines(tmp_path / "a.jsonl", random_lines(4))
     scores.write_text(scores.read_text()[:-200])
     line = fails(capsys, 65, "--scores", scores, "--map", "ferd", "--out", tmp_path / "out")
-    assert "a.jsonl, line 4: not whole JSON" in line
-    assert "write it again" in line
+    assert "a.jsonl, line 4: not a line of JSON" in line
+    assert "fetch the file again" in line
+
+
+@pytest.mark.parametrize("damaged", [b'{"image_path": "\xff"}\n', b"[1]\n", b"[" * 100_000 + b"\n", b"nul"])
+def test_a_line_that_is_no_json_object_is_named_by_both_readers_of_json_lines(tmp_path, damaged):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(random_lines(1)[0]).encode() + b"\r\n\r\n" + damaged)
+    for read in (lambda: read_score_file(path, FERD, TAXONOMY, "scores", None), lambda: open_table(path, {})):
+        with pytest.raises(DataError, match=r"a\.jsonl, line 3: (not a line of JSON|a JSON object)"):
+            read()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ used; the other two are recomputed and must agree, so that a file of other heads
 is told.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,7 +19,7 @@ from emonet_lightning.evaluation.columns import Array
 from emonet_lightning.io import read_bytes, sha256_file
 from emonet_lightning.ratings.answers import parse_value
 from emonet_lightning.ratings.files import open_table
-from emonet_lightning.ratings.tables import ROLES
+from emonet_lightning.ratings.tables import ROLES, json_lines
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
 
 Values = Literal["scores", "mean_subtracted", "softmax"]
@@ -93,7 +92,7 @@ def read_score_file(
 def _read_rows(path: Path) -> list[Row]:
     suffix = path.suffix.lower()
     if suffix in (".jsonl", ".ndjson"):
-        rows = list(_json_lines(path))
+        rows = [Row(where, fields) for _, where, fields in json_lines(path)]
     elif suffix in (".csv", ".tsv", ".parquet"):
         table, _ = open_table(path, {})
         rows = [
@@ -105,20 +104,6 @@ def _read_rows(path: Path) -> list[Row]:
     if not rows:
         raise DataError(f"{path}: no rows; one line per image is needed")
     return rows
-
-
-def _json_lines(path: Path) -> Iterable[Row]:
-    for number, line in enumerate(read_bytes(path).decode("utf-8-sig", errors="replace").split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            fields = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{where}: not whole JSON ({error}); the line is cut or damaged, write it again") from error
-        if not isinstance(fields, dict):
-            raise DataError(f"{where}: an object with an image and its scores is needed, not {type(fields).__name__}")
-        yield Row(where, fields)
 
 
 def _images(rows: Sequence[Row], path: Path) -> list[str]:

@@ -8,9 +8,8 @@ from typing import Any
 import pyarrow as arrow
 
 from emonet_lightning.errors import DataError, MissingInputError, nearest
-from emonet_lightning.io import read_bytes
 from emonet_lightning.ratings.parquet_rows import ParquetRows, find_parquet
-from emonet_lightning.ratings.tables import ROLES, Table, read_table
+from emonet_lightning.ratings.tables import ROLES, Table, json_lines, read_table
 
 IMAGE, ANNOTATIONS = "image", "annotations"
 _ANNOTATIONS = (*ROLES["annotations"], "label", "labels", "ratings")
@@ -98,17 +97,7 @@ def _text(cell: Any, names: list[str] | None) -> str:
 
 def _from_json_lines(path: Path, columns: dict[str, str], value: str) -> Table:
     rows, lines = [], []
-    content = read_bytes(path)
-    for number, line in enumerate(content.splitlines(), 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{where}: not a line of JSON ({error}); mend it, or fetch the file again") from error
-        if not isinstance(record, dict):
-            raise DataError(f"{where}: a JSON object with an image and its scores is needed")
+    for number, where, record in json_lines(path):
         name = next((key for key in (columns.get("image"), *_NAMES) if key in record), None)
         if name is None:
             raise DataError(
@@ -118,7 +107,7 @@ def _from_json_lines(path: Path, columns: dict[str, str], value: str) -> Table:
         lines.append(number)
     if not rows:
         raise DataError(f"{path}: empty; one JSON object per image is needed")
-    return Table(path, [IMAGE, ANNOTATIONS], rows, lines, is_cut=not content.endswith(b"\n"))
+    return Table(path, [IMAGE, ANNOTATIONS], rows, lines)
 
 
 def _scores(record: dict[str, Any], value: str, where: str) -> Any:

@@ -2,10 +2,12 @@
 
 import csv
 import io
+import json
 import re
-from collections.abc import Sequence
+from codecs import BOM_UTF8
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from emonet_lightning.errors import DataError, nearest
 from emonet_lightning.image_files import SUFFIXES
@@ -95,6 +97,26 @@ def read_table(path: Path) -> Table:
     if not table.rows:
         raise DataError(f"{path}: a header but no rows")
     return table
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Read a file of JSON objects, one per line; yield each one's line number, file and line for errors, and content.
+
+    Raises:
+        MissingInputError: no such file.
+        DataError: a line that is cut, damaged or no object; names file and line.
+    """
+    for number, line in enumerate(read_bytes(path).removeprefix(BOM_UTF8).splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: not a line of JSON ({error}); mend it, or fetch the file again") from error
+        if not isinstance(content, dict):
+            raise DataError(f"{where}: a JSON object with an image and its scores is needed")
+        yield number, where, content
 
 
 def optional_column(table: Table, role: str, columns: dict[str, str]) -> int | None:
