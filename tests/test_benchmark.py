@@ -4,10 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
+from sklearn import metrics
 
 from emonet_lightning.evaluation import agreement
-from emonet_lightning.evaluation.benchmark import judge, reliability
+from emonet_lightning.evaluation.benchmark import judge
 from emonet_lightning.evaluation.catalogue import HUMAN_METRICS, METRICS
+from emonet_lightning.evaluation.estimates import count_constant_as_zero, point, varied
+from emonet_lightning.evaluation.score_traits import off_scale, reliability, tie_spread
 from emonet_lightning.evaluation.trivial import trivial_systems
 from emonet_lightning.ratings.panel import Panel, SystemScores, slots
 from emonet_lightning.taxonomy import Dimension, Taxonomy
@@ -118,7 +122,7 @@ def test_every_figure_has_a_rule_a_number_behind_it_and_an_interval(found):
 
 def test_oracle_figures_say_so_in_their_key():
     for key, metric in METRICS.items():
-        assert ("oracle" in metric.rule) == key.startswith("oracle_") or "as oracle_kappa_binned" in metric.rule
+        assert ("oracle" in metric.rule) == key.startswith("oracle_")
 
 
 def test_trivial_systems_are_in_every_table_and_are_near_nothing(found):
@@ -212,3 +216,98 @@ def test_presence_begins_one_level_above_the_lowest():
     assert found["present_threshold"] == 2
     expected = judge(panel, [SystemScores("own", truth)], TAXONOMY, num_draws=5)
     assert mean_of(found, "own", "auroc") == mean_of(expected, "own", "auroc")
+
+
+def test_left_out_figures_are_against_the_mean_of_the_other_raters_on_each_raters_images(case):
+    panel, systems = case
+    scores, values = systems[3].scores, panel.values  # scored from the 31st image on
+    weights = agreement.draws(len(panel.images), 3, 5)
+    found = agreement.judge_left_out(scores, values, weights, 2.0)
+    for draw, counts in enumerate(weights.astype(int)):
+        rows = np.repeat(np.arange(len(counts)), counts)
+        for k in (0, 1, 3):
+            per_rater = {"spearman": [], "auroc": [], "average_precision": []}
+            for rater in range(values.shape[1]):
+                others = np.delete(values[rows][..., k], rater, axis=1)
+                seen = ~np.isnan(values[rows, rater, k]) & ~np.isnan(others).all(1) & ~np.isnan(scores[rows, k])
+                mean, own = np.nanmean(others[seen], axis=1), scores[rows, k][seen]
+                per_rater["spearman"].append(stats.spearmanr(own, mean).statistic)
+                per_rater["auroc"].append(metrics.roc_auc_score(mean >= 2, own))
+                per_rater["average_precision"].append(metrics.average_precision_score(mean >= 2, own))
+            for key, figures in per_rater.items():
+                assert found[f"{key}_left_out"][draw, k] == pytest.approx(np.mean(figures), abs=1e-10)
+
+
+def test_only_like_for_like_figures_are_compared_with_humans(found):
+    compared = {gap["metric"] for gap in found["against_humans"]}
+    assert {"spearman_left_out", "oracle_kappa_binned", "kappa_truncate"} <= compared
+    assert not {"spearman", "auroc", "mae", "rmse", "pearson"} & compared
+    assert {metric["against_humans"] for metric in found["metrics"].values()} - {None} == compared
+
+
+def test_with_very_many_raters_none_is_left_out():
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 8, (30, 61, 2)).astype(float)
+    scores = rng.random((30, 2))
+    found = agreement.judge_left_out(scores, values)
+    np.testing.assert_allclose(found["spearman_left_out"][0], agreement.spearman(scores, values.mean(axis=1)))
+
+
+def test_draws_that_lie_to_one_side_are_said_to_be_biased():
+    rng = np.random.default_rng(0)
+    centred = np.concatenate([[0.5], rng.normal(0.5, 0.1, 2000)])
+    assert not point(centred, 0.95)["is_biased"]
+    shifted = point(np.concatenate([[0.55], rng.normal(0.5, 0.1, 2000)]), 0.95)
+    assert shifted["is_biased"]
+    assert shifted["bias"] == pytest.approx(-0.05, abs=0.01)
+    assert point(np.array([0.3]), 0.95)["bias"] is None
+
+
+def test_a_system_that_is_constant_in_a_draw_only_counts_as_nothing_there():
+    values = np.array([[0.4, 0.2], [np.nan, 0.1], [np.nan, np.nan]])
+    target_varied = np.array([[True, True], [True, True], [False, True]])
+    counted = count_constant_as_zero(values, target_varied, np.array([True, True]))
+    np.testing.assert_array_equal(counted, [[0.4, 0.2], [0.0, 0.1], [np.nan, 0.0]])
+
+
+def test_a_target_varies_in_a_draw_if_the_drawn_images_differ():
+    target = np.array([[1.0, 0.0], [1.0, 0.0], [2.0, np.nan]])
+    weights = np.array([[1, 1, 1], [2, 1, 0], [0, 1, 2]])
+    np.testing.assert_array_equal(varied(target, weights), [[True, False], [False, False], [True, False]])
+
+
+def test_scores_on_zero_to_one_are_off_the_scale_and_whole_levels_are_not():
+    share = np.array([[0.2, np.nan], [1.0, 0.0]])
+    assert off_scale(share, 0, 7)
+    assert not off_scale(7 * share, 0, 7)
+    assert not off_scale(np.rint(share), 0, 7)
+    assert not off_scale(share, 0, 1)
+
+
+def test_systems_that_skipped_other_cells_have_not_scored_the_same_images():
+    panel, truth = made_panel()
+    first, second = truth.copy(), truth.copy()
+    first[:5, 0], second[:5, 1] = np.nan, np.nan  # every image is scored by both, in part
+    found = judge(panel, [SystemScores("first", first), SystemScores("second", second)], TAXONOMY, num_draws=5)
+    assert not any(gap["same_images"] for gap in found["differences"]["of"])
+    assert not any(gap["same_images"] for gap in found["against_humans"])
+    assert found["systems"]["first"]["images_per_emotion"] == {"min": 75, "max": 80}
+
+
+def test_only_tied_scores_depend_on_the_order_of_images(case):
+    panel, systems = case
+    sets = {"all": np.ones(4, dtype=bool)}
+    by_slot = slots(panel)
+    assert tie_spread(systems[0].scores, by_slot, 0, 7, sets) is None
+    assert tie_spread(np.rint(systems[0].scores / 3), by_slot, 0, 7, sets)["all"] > 0.001
+
+
+def test_emotions_near_the_threshold_of_reliability_are_named(found):
+    alpha = found["humans"]["metrics"]["alpha_interval"]["per_emotion"]
+    expected = [
+        slug
+        for slug, low, high in zip(TAXONOMY.slugs, alpha["low"], alpha["high"], strict=True)
+        if low is not None and low < 0.3 <= high
+    ]
+    assert found["reliable"]["uncertain"] == expected
+    assert "clear" not in expected

@@ -5,9 +5,7 @@ the figures that stand beside each other in a report; the statistics that they a
 Equal input gives equal bytes on any number of threads.
 """
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +40,7 @@ from emonet_lightning.evaluation.bootstrap import draws, interval, num_units, ov
 from emonet_lightning.evaluation.columns import (
     Array,
     Ranking,
+    by_emotion,
     column_mean,
     counted,
     float64,
@@ -62,6 +61,7 @@ from emonet_lightning.evaluation.kappa import (
     system_kappa,
     to_levels,
 )
+from emonet_lightning.evaluation.left_out import judge_left_out, others_of
 
 __all__ = [
     "RULES",
@@ -71,6 +71,7 @@ __all__ = [
     "average_precision",
     "draws",
     "interval",
+    "judge_left_out",
     "judge_raters",
     "judge_system",
     "kappa_binned_heldout",
@@ -159,7 +160,7 @@ def judge_system(
     for rule in RULES:
         found[f"kappa_{rule}"] = column_mean(system_kappa(scores, values, low, high, rule, narrowed), axis=1)
     found["kappa_pooled_round"] = pooled_system_kappa(scores, slots, low, high, narrowed)
-    return found | _each(of_emotion, scores.shape[1])
+    return found | by_emotion(of_emotion, scores.shape[1])
 
 
 def judge_raters(
@@ -201,7 +202,7 @@ def judge_raters(
     ):
         found["kappa_round"] = column_mean(mean_rater_kappa(values, low, high, "round", narrowed), axis=1)
     found["kappa_pooled"] = pooled_rater_kappa(slots, low, high, narrowed)
-    found |= _each(of_emotion, values.shape[2])
+    found |= by_emotion(of_emotion, values.shape[2])
     for difference in ("nominal", "ordinal", "interval"):
         found[f"alpha_{difference}"] = krippendorff_alpha(values, difference, narrowed)
     return found
@@ -247,13 +248,9 @@ def undefined_pairs(values: ArrayLike, low: float, high: float, rule: Rule = "tr
 
 def _leave_one_out(ratings: Array, counts: Array, threshold: float) -> Iterator[tuple[int, dict[str, Array]]]:
     """Yield each rater of one emotion [N, R] and the figures [D] against the others, where others rated too."""
-    for rater in np.flatnonzero((~np.isnan(ratings)).any(axis=0)):
-        rows = np.flatnonzero(~np.isnan(ratings[:, rater]))
-        others = np.delete(ratings[rows], rater, axis=1)[..., None]
-        mean, median = (np.full(len(ratings), np.nan) for _ in range(2))
-        mean[rows], median[rows] = mean_rating(others)[:, 0], median_rating(others)[:, 0]
+    for rater, mean, median in others_of(ratings):
         x = Ranking(ratings[:, rater], np.flatnonzero(~np.isnan(mean)))
-        yield int(rater), _figures(x, counts, _associations(x, mean, median, counts, threshold))
+        yield rater, _figures(x, counts, _associations(x, mean, median, counts, threshold))
 
 
 def _associations(x: Ranking, mean: Array, median: Array, counts: Array, threshold: float) -> dict[str, Statistic]:
@@ -276,14 +273,3 @@ def _associations(x: Ranking, mean: Array, median: Array, counts: Array, thresho
 def _figures(x: Ranking, counts: Array, statistics: dict[str, Statistic]) -> dict[str, Array]:
     found = over_draws(x, counts, statistics)
     return found | {"rmse": np.sqrt(found["rmse"])}
-
-
-def _each(of_emotion: Callable[[int], dict[str, Array]], num_emotions: int) -> dict[str, Array]:
-    """Figures [D] of all emotions, stacked to [D, K].
-
-    Emotions run in parallel, each on its own, so the number of threads changes no figure; matrix products, which have
-    threads of their own, stay outside.
-    """
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        emotions = list(pool.map(of_emotion, range(num_emotions)))
-    return {key: np.stack([emotion[key] for emotion in emotions], axis=1) for key in emotions[0]} if emotions else {}

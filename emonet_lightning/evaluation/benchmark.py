@@ -9,30 +9,43 @@ agreement.json (`schema`: emonet_lightning agreement 1; undefined figures are nu
     ratings         name, num_images, num_raters, raters, num_ratings, raters_per_image {min, mean, max}, low, high,
                     notes (what was normalised while reading)
     bootstrap       num_draws, seed, level, unit (image or group), num_units
-    reliable        emotions (slugs) whose alpha_interval is at least the threshold
-    metrics         {key: name, rule (one sentence), human (key of the raters' figure beside it), higher_is_better}
+    reliable        emotions (slugs) whose alpha_interval is at least the threshold; uncertain: its interval holds it
+    metrics         {key: name, rule (one sentence), human (key of the raters' figure beside it), higher_is_better,
+                     against_humans (key of the figure that is like for like with it, null: none), own_scale}
     headline        keys of the main table; present_threshold: mean rating from which an emotion is present
-    humans          metrics {key: SUMMARY}, per_rater {key: {rater: mean over emotions}}
-    systems         {name: kind (system, trivial or reference), notes, num_images, num_emotions_scored,
-                     metrics {key: SUMMARY}}
+    humans          metrics {key: SUMMARY}, per_rater {key: {rater: mean over emotions}}, num_present [K] images
+    systems         {name: kind (system, trivial or reference), notes, num_images, images_per_emotion {min, max},
+                     num_emotions_scored, off_scale (on 0..1), tie_spread (sd of the binned kappa over orders of
+                     images), metrics {key: SUMMARY}}
     differences     subject, of [{metric, set, system, difference (subject minus system), low, high, num_emotions,
-                     same_images}], paired on the same draws
-    against_humans  [{system, metric, set, difference (system minus humans), low, high, num_emotions}]
+                     same_images, off_scale}], paired on the same draws
+    against_humans  [{system, metric, set, difference (system minus humans), low, high, num_emotions, same_images,
+                     off_scale}]
     over_raters     kappa_truncate with intervals over draws of raters, not images: humans and systems {set: ESTIMATE},
                     against_humans
     reliability     {system: bin_mean_score, bin_mean_rating, n per level}
     pairwise        annotators (num_humans raters first), kappa [A][A] mean over emotions, num_undefined [A][A]
     released_protocol, group_tests   tables and tests of the released analysis
     SUMMARY         sets {all, reliable, rest: ESTIMATE}, per_emotion {value, low, high, n (images)} [K]
-    ESTIMATE        value, low, high, num_emotions (in the mean), num_undefined (left out, or counted as 0 by the rule)
+    ESTIMATE        value, low, high, bias (mean of draws minus value), is_biased (by more than a quarter of their
+                     standard deviation: the percentile interval is off centre), num_emotions (in the mean),
+                     num_undefined (left out, or counted as 0 by the rule)
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from emonet_lightning.evaluation.agreement import draws, judge_raters, judge_system, rater_scores
+from emonet_lightning.evaluation.agreement import (
+    draws,
+    interval,
+    judge_left_out,
+    judge_raters,
+    judge_system,
+    rater_scores,
+)
 from emonet_lightning.evaluation.catalogue import HEADLINE, HUMAN_METRICS, METRICS, RELIABLE_ALPHA
 from emonet_lightning.evaluation.columns import Array, column_mean
 from emonet_lightning.evaluation.estimates import (
@@ -41,15 +54,31 @@ from emonet_lightning.evaluation.estimates import (
     difference,
     emotion_sets,
     number,
-    numbers,
     summary,
+    varied,
 )
 from emonet_lightning.evaluation.pairwise import Pairs, group_of
+from emonet_lightning.evaluation.score_traits import off_scale, reliability, tie_spread
 from emonet_lightning.ratings.panel import Panel, SystemScores, slots
 from emonet_lightning.taxonomy import Taxonomy
 
 SCHEMA = "emonet_lightning agreement 1"
 NUM_DRAWS, LEVEL = 500, 0.95
+Mask = NDArray[np.bool_]
+
+
+class Judged(NamedTuple):
+    """One system with its figures."""
+
+    system: SystemScores
+    """Without extra dimensions."""
+    own: dict[str, Array]
+    """Figures [1+B, K], NaN where undefined."""
+    in_means: dict[str, Array]
+    """As they go into means over emotions [1+B, K]."""
+    scored: Mask
+    """Which images and emotions it scored [N, K]."""
+    off_scale: bool
 
 
 def judge(
@@ -89,17 +118,25 @@ def judge(
     human = judge_raters(values, by_slot, low, high, weights, threshold)
     advance(1)
     sets = emotion_sets(human["alpha_interval"][0], RELIABLE_ALPHA)
-    rated = ~np.isnan(values).all(axis=1)  # [N, K]
-    found: dict[str, dict[str, Array]] = {}
-    for system in systems:
-        found[system.name] = judge_system(system.scores[:, :k], values, by_slot, low, high, weights, threshold)
-        advance(1)
+    rated = np.asarray(~np.isnan(values).all(axis=1))  # [N, K]
     target = column_mean(values.swapaxes(0, 1))
-    varied = np.array([len(np.unique(column[~np.isnan(column)])) > 1 for column in target.T])
-    means = {s.name: _in_means(found[s.name], varied, ~np.isnan(s.scores[:, :k]).all(axis=0)) for s in systems}
+    in_draws = varied(target, weights)
+    judged: list[Judged] = []
+    for system in systems:
+        own = system._replace(scores=system.scores[:, :k])
+        figures = judge_system(own.scores, values, by_slot, low, high, weights, threshold)
+        figures |= judge_left_out(own.scores, values, weights, threshold)
+        scored = np.asarray(~np.isnan(own.scores))
+        in_means = {
+            key: count_constant_as_zero(found, in_draws, np.asarray(scored.any(axis=0)))
+            if METRICS[key].constant_as_zero
+            else found
+            for key, found in figures.items()
+        }
+        judged.append(Judged(own, figures, in_means, scored, off_scale(own.scores, low, high)))
+        advance(1)
     subject = subject if subject is not None else next((s.name for s in systems if s.kind == "system"), None)
-    only = [system._replace(scores=system.scores[:, :k]) for system in systems]
-    pairs = Pairs(panel._replace(values=values), only, low, high)
+    pairs = Pairs(panel._replace(values=values), [one.system for one in judged], low, high)
     groups = [*["Human Annotators"] * pairs.num_raters, *(group_of(system) for system in systems)]
     return {
         "schema": SCHEMA,
@@ -114,6 +151,7 @@ def judge(
             "metric": "alpha_interval",
             "threshold": RELIABLE_ALPHA,
             "emotions": [slug for slug, is_in in zip(taxonomy.slugs, sets["reliable"], strict=False) if is_in],
+            "uncertain": _uncertain(human["alpha_interval"], taxonomy.slugs, level),
         },
         "metrics": {
             key: {
@@ -121,6 +159,8 @@ def judge(
                 "rule": metric.rule,
                 "human": metric.human,
                 "higher_is_better": metric.higher_is_better,
+                "against_humans": metric.against_humans,
+                "own_scale": metric.own_scale,
             }
             for key, metric in {**METRICS, **HUMAN_METRICS}.items()
         },
@@ -130,16 +170,24 @@ def judge(
             "metrics": {key: summary(own, own, rated.sum(axis=0), sets, level) for key, own in human.items()},
             "per_rater": {
                 key: {rater: number(mean) for rater, mean in zip(panel.raters, column_mean(per.T), strict=True)}
-                for key, per in rater_scores(values, low, high).items()
+                for key, per in rater_scores(values, low, high, threshold).items()
             },
+            "num_present": (target >= threshold).sum(axis=0).tolist(),
         },
         "systems": {
-            system.name: _system(system, found[system.name], means[system.name], rated, sets, level)
-            for system in systems
+            one.system.name: {
+                **_system(one, rated, sets, level),
+                "tie_spread": tie_spread(one.system.scores, by_slot, low, high, sets),
+            }
+            for one in judged
         },
-        "differences": _differences(subject, systems, means, sets, level),
-        "against_humans": _against_humans(means, human, sets, level),
-        "reliability": {s.name: reliability(s.scores[:, :k], target, low, high) for s in systems if s.kind == "system"},
+        "differences": _differences(subject, judged, sets, level),
+        "against_humans": _against_humans(judged, human, rated, sets, level),
+        "reliability": {
+            one.system.name: reliability(one.system.scores, target, low, high)
+            for one in judged
+            if one.system.kind == "system"
+        },
         "over_raters": pairs.over_raters(num_draws, seed, level, sets),
         "pairwise": pairs.matrix(),
         "released_protocol": pairs.released_protocol(groups, taxonomy.names),
@@ -147,35 +195,10 @@ def judge(
     }
 
 
-def reliability(scores: Array, target: Array, low: float, high: float) -> dict[str, Any]:
-    """Return what raters say on average where a system gives a certain score, over all emotions together.
-
-    Args:
-        scores: [N, K], NaN where none.
-        target: mean ratings [N, K].
-        low: lowest level.
-        high: highest level.
-
-    Returns:
-        Per bin, as many as there are levels, of equal width over the system's own range: `bin_mean_score`,
-        `bin_mean_rating`, `n`.
-    """
-    both = ~np.isnan(scores) & ~np.isnan(target)
-    score, rating = scores[both], target[both]
-    size = round(high - low) + 1
-    edges = np.linspace(score.min(), score.max(), size + 1)[1:-1] if len(score) else np.zeros(0)
-    place = np.searchsorted(edges, score, side="right")
-    count = np.bincount(place, minlength=size)
-    sums = (np.bincount(place, weights=values, minlength=size) for values in (score, rating))
-    mean_score, mean_rating = (np.where(count > 0, total / np.maximum(count, 1), np.nan) for total in sums)
-    return {"bin_mean_score": numbers(mean_score), "bin_mean_rating": numbers(mean_rating), "n": count.tolist()}
-
-
-def _in_means(values: Mapping[str, Array], varied: Any, scored: Any) -> dict[str, Array]:
-    return {
-        key: count_constant_as_zero(own, varied, scored) if METRICS[key].constant_as_zero else own
-        for key, own in values.items()
-    }
+def _uncertain(alpha: Array, slugs: Sequence[str], level: float) -> list[str]:
+    """Emotions whose interval of alpha holds the threshold: draws of images put them in either set."""
+    low, high = interval(alpha, level)
+    return [slug for slug, a, b in zip(slugs, low, high, strict=False) if a < RELIABLE_ALPHA <= b]
 
 
 def _describe(panel: Panel, values: Array, low: float, high: float) -> dict[str, Any]:
@@ -207,54 +230,51 @@ def _bootstrap(panel: Panel, num_draws: int, seed: int, level: float) -> dict[st
     }
 
 
-def _system(
-    system: SystemScores,
-    own: Mapping[str, Array],
-    in_means: Mapping[str, Array],
-    rated: Any,
-    sets: Sets,
-    level: float,
-) -> dict[str, Any]:
-    scored = ~np.isnan(system.scores[:, : rated.shape[1]])
-    num = (rated & scored).sum(axis=0)
+def _system(one: Judged, rated: Mask, sets: Sets, level: float) -> dict[str, Any]:
+    num = (rated & one.scored).sum(axis=0)
+    used = num[one.scored.any(axis=0)]
     return {
-        "kind": system.kind,
-        "notes": list(system.notes),
-        "num_images": int(scored.any(axis=1).sum()),
-        "num_emotions_scored": int(scored.any(axis=0).sum()),
-        "metrics": {key: summary(in_means[key], own[key], num, sets, level) for key in METRICS},
+        "kind": one.system.kind,
+        "notes": list(one.system.notes),
+        "num_images": int(one.scored.any(axis=1).sum()),
+        "images_per_emotion": {"min": int(used.min()), "max": int(used.max())} if len(used) else {"min": 0, "max": 0},
+        "num_emotions_scored": int(one.scored.any(axis=0).sum()),
+        "off_scale": one.off_scale,
+        "metrics": {key: summary(one.in_means[key], one.own[key], num, sets, level) for key in METRICS},
     }
 
 
-def _differences(
-    subject: str | None, systems: Sequence[SystemScores], means: Mapping[str, Any], sets: Sets, level: float
-) -> dict[str, Any]:
+def _differences(subject: str | None, judged: Sequence[Judged], sets: Sets, level: float) -> dict[str, Any]:
     """The subject minus each other system: paired, since all share their draws."""
-    by_name = {system.name: ~np.isnan(system.scores) for system in systems}
     found: list[dict[str, Any]] = []
-    if subject is None:
+    first = next((one for one in judged if one.system.name == subject), None)
+    if first is None:
         return {"subject": None, "of": found}
-    for name in means:
-        if name == subject:
+    for other in judged:
+        if other is first:
             continue
-        same = bool((by_name[subject].any(axis=1) == by_name[name].any(axis=1)).all())
-        for key in METRICS:
+        same = bool((first.scored == other.scored).all())
+        for key, metric in METRICS.items():
+            off = metric.own_scale and (first.off_scale or other.off_scale)
             for chosen, emotions in sets.items():
-                gap = difference(means[subject][key], means[name][key], emotions, level)
-                found.append({"metric": key, "set": chosen, "system": name, **gap, "same_images": same})
+                gap = difference(first.in_means[key], other.in_means[key], emotions, level)
+                entry = {"metric": key, "set": chosen, "system": other.system.name, **gap}
+                found.append({**entry, "same_images": same, "off_scale": off})
     return {"subject": subject, "of": found}
 
 
 def _against_humans(
-    means: Mapping[str, Mapping[str, Array]], human: Mapping[str, Array], sets: Sets, level: float
+    judged: Sequence[Judged], human: Mapping[str, Array], rated: Mask, sets: Sets, level: float
 ) -> list[dict[str, Any]]:
-    """Each system minus the human figure beside it, paired."""
+    """Each system minus the human figure beside it, paired; only figures that are like for like."""
     found = []
-    for name, values in means.items():
+    for one in judged:
+        same = bool(one.scored[rated].all())
         for key, metric in METRICS.items():
-            if metric.human is None:
+            if metric.against_humans != key or metric.human is None:
                 continue
             for chosen, emotions in sets.items():
-                gap = difference(values[key], human[metric.human], emotions, level)
-                found.append({"system": name, "metric": key, "set": chosen, **gap})
+                gap = difference(one.in_means[key], human[metric.human], emotions, level)
+                entry = {"system": one.system.name, "metric": key, "set": chosen, **gap}
+                found.append({**entry, "same_images": same, "off_scale": metric.own_scale and one.off_scale})
     return found

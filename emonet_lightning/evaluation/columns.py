@@ -4,7 +4,9 @@ Draws are counts of samples [D, N], so a statistic of a draw is a weighted one. 
 ranks from cumulative counts, in place of resampling and sorting the rows of every draw.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import numpy as np
@@ -218,3 +220,14 @@ def cumulative(values: Counts) -> Counts:
     found = np.zeros((len(values), values.shape[1] + 1), dtype=np.int64)
     np.cumsum(values, axis=1, out=found[:, 1:])
     return found
+
+
+def by_emotion(of_emotion: Callable[[int], dict[str, Array]], num_emotions: int) -> dict[str, Array]:
+    """Return the figures [D] of all emotions, stacked to [D, K].
+
+    Emotions run in parallel, each on its own, so the number of threads changes no figure; matrix products, which have
+    threads of their own, stay outside.
+    """
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        emotions = list(pool.map(of_emotion, range(num_emotions)))
+    return {key: np.stack([emotion[key] for emotion in emotions], axis=1) for key in emotions[0]} if emotions else {}

@@ -1,7 +1,7 @@
 """From draws to what is printed: means over sets of emotions with percentile intervals, and paired differences.
 
 Values come as [1+B, K]: the sample itself first, then its draws. A mean over emotions is over those where the sample
-has a value, the same in every draw; how many are left out stands beside it.
+has a value; a draw in which one of them has none is a mean over the others. How many are left out stands beside it.
 """
 
 from typing import Any
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from emonet_lightning.evaluation.bootstrap import interval
 from emonet_lightning.evaluation.columns import Array, column_mean
 
+BIASED = 0.25
+"""Draws whose mean lies further from the sample than this share of their standard deviation are biased (Efron)."""
 Sets = dict[str, NDArray[np.bool_]]
 """Name -> which emotions [K]."""
 
@@ -22,14 +24,25 @@ def emotion_sets(alpha: Array, threshold: float) -> Sets:
     return {"all": np.ones(len(alpha), dtype=bool), "reliable": reliable, "rest": ~reliable}
 
 
-def count_constant_as_zero(values: Array, target_defined: NDArray[np.bool_], scored: NDArray[np.bool_]) -> Array:
+def varied(target: Array, weights: Array) -> NDArray[np.bool_]:
+    """Return whether a target [N, K] takes more than one value in each draw [1+B, K]."""
+    found = np.zeros((len(weights), target.shape[1]), dtype=bool)
+    drawn = weights > 0
+    for k in range(target.shape[1]):
+        values = np.where(np.isnan(target[:, k]), -np.inf, target[:, k])
+        highest = np.where(drawn, values, -np.inf).max(axis=1)
+        lowest = np.where(drawn & np.isfinite(values), values, np.inf).min(axis=1)
+        found[:, k] = highest > lowest
+    return found
+
+
+def count_constant_as_zero(values: Array, target_varied: NDArray[np.bool_], scored: NDArray[np.bool_]) -> Array:
     """Return values [1+B, K] in which an emotion without a value counts as 0, where target and scores would allow one.
 
     A system that gives every image the same score of an emotion has no correlation there; leaving it out would reward
     it for its dead heads.
     """
-    constant = np.isnan(values[0]) & target_defined & scored
-    return np.where(constant, 0.0, values)
+    return np.where(np.isnan(values) & target_varied & scored, 0.0, values)
 
 
 def estimate(values: Array, chosen: NDArray[np.bool_], level: float, undefined: NDArray[np.bool_]) -> dict[str, Any]:
@@ -42,7 +55,7 @@ def estimate(values: Array, chosen: NDArray[np.bool_], level: float, undefined: 
         undefined: emotions without a value of their own [K], also those counted as 0.
 
     Returns:
-        `value`, `low`, `high`, `num_emotions` in the mean, `num_undefined` in the set.
+        `value`, `low`, `high`, `bias`, `is_biased`, `num_emotions` in the mean, `num_undefined` in the set.
     """
     used = chosen & ~np.isnan(values[0])
     means = column_mean(values[:, used].T) if used.any() else np.full(len(values), np.nan)
@@ -61,10 +74,22 @@ def difference(first: Array, second: Array, chosen: NDArray[np.bool_], level: fl
     return {"difference": found.pop("value"), **found, "num_emotions": int(used.sum())}
 
 
-def point(values: Array, level: float) -> dict[str, float | None]:
-    """Return `value`, `low` and `high` of one figure and its draws [1+B]; None where undefined."""
+def point(values: Array, level: float) -> dict[str, Any]:
+    """Return `value`, `low`, `high` and `bias` of one figure and its draws [1+B], None where undefined.
+
+    `bias` is the mean of the draws minus the value; `is_biased` tells that it is more than a quarter of their standard
+    deviation: the percentile interval is then off centre.
+    """
     low, high = interval(values, level)
-    return {"value": number(values[0]), "low": number(low), "high": number(high)}
+    drawn = values[1:][~np.isnan(values[1:])]
+    bias = drawn.mean() - values[0] if len(drawn) else np.nan
+    return {
+        "value": number(values[0]),
+        "low": number(low),
+        "high": number(high),
+        "bias": number(bias),
+        "is_biased": bool(len(drawn) > 1 and abs(bias) > BIASED * drawn.std(ddof=1) + 1e-12),
+    }
 
 
 def summary(values: Array, own: Array, num: Array, sets: Sets, level: float) -> dict[str, Any]:
