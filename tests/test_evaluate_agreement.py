@@ -124,8 +124,14 @@ def test_one_name_for_two_systems_is_refused(hq, tmp_path, capsys):
     (tmp_path / "own.csv").write_text("image,Anger\n")
     panel, _ = read_panel(hq.path, Taxonomy.load("emonet40"))
     (tmp_path / "own.csv").write_text("image,Anger\n" + "".join(f"{image},1\n" for image in panel.images))
-    words = ("--ratings", hq.path, "--out", tmp_path / "out", "--system", f"GPT-4o ZS={tmp_path / 'own.csv'}")
-    assert "two systems of this name" in fails(capsys, 2, *words)
+    words = ("--ratings", hq.path, "--out", tmp_path / "out", "--system")
+    # figures are kept by name: a system called as a trivial one would take its place, or lose its own
+    for name in ("GPT-4o ZS", "random", "human-1", "humans"):
+        line = fails(capsys, 2, *words, f"{name}={tmp_path / 'own.csv'}")
+        assert f"'{name}': two systems or raters of this name" in line
+    assert "write NAME=FILE" in fails(capsys, 2, *words, f" ={tmp_path / 'own.csv'}")
+    assert "--seed -1" in fails(capsys, 2, *words[:-1], "--seed", "-1")
+    assert not (tmp_path / "out").exists()
 
 
 # -- published figures -----------------------------------------------------------------------------------------------

@@ -113,7 +113,8 @@ def test_the_quick_reader_of_dicts_equals_literal_eval(text):
 @pytest.mark.parametrize(
     "text",
     ["{'a': True}", "{'a': true}", "{'a': NaN}", "{'a': 1e999}", "{'a': '3'}", "{'a': {'b': 1}}", "[1]", "{'a': 1}}",
-     "{'a': 1, 'a': 2}", r"{'a\x41': 1}", "{'a': 1 + 1}", "{'a': 01}", "{'it''s': 1}", "{'a': None}", "3"],
+     "{'a': 1, 'a': 2}", r"{'a\x41': 1}", "{'a': 1 + 1}", "{'a': 01}", "{'it''s': 1}", "{'a': None}", "3",
+     "{'a': 1" + "0" * 400 + "}"],
 )  # fmt: skip
 def test_the_quick_reader_of_dicts_leaves_everything_else_to_the_strict_one(text):
     assert flat_numbers(text) is None
@@ -136,6 +137,12 @@ BAD_ROWS = {
     "code": ("{'Awe': __import__('os').getpid()}", "line 6: annotations are neither JSON nor a Python literal"),
     "huge": ("{'Awe': 1" + "," * 1_000_001 + "}", r"line 6: annotations of 1000011 characters; at most 1000000"),
     "broken": ("{'Awe': 1, 'Ang", r"line 6: annotations are neither .*\{'Awe': 1, 'Ang'"),
+    "a list for a name": ("{['Awe']: 1}", "line 6: annotations are neither JSON nor a Python literal"),
+    "400 digits": ("{'Awe': 1" + "0" * 400 + "}", r"line 6: 'Awe': 10+ \.\.\. 0+ is not a finite number"),
+    "no dict inside": ("[{'annotator': 'a', 'annotations': 3}]", "line 6: annotations of an unknown form: .*: 3"),
+    "pairs of lists": ("[(['Awe'], 3)]", "line 6: annotations of an unknown form"),
+    "a number of extras": ("{'emotions': {'Awe': 1}, 'extra_dimensions': 3}", "line 6: annotations of an unknown form"),
+    "too deep": ("{'human-1': {'Awe': {'a': 1}}}", "line 6: 'Awe': no rating in .*; name it 'rating'"),
 }  # fmt: skip
 
 
@@ -236,6 +243,7 @@ BAD_LONG = {
     "comma": ('a.jpg,r2,Awe,"3,5"\n', "line 4: '3,5' is not a number; write digits with a decimal point"),
     "other digit": ("a.jpg,r2,Awe,٣\n", "line 4: '٣' is not a number"),
     "infinite": ("a.jpg,r2,Awe,inf\n", "line 4: 'inf' is not a number"),
+    "too large": ("a.jpg,r2,Awe,1e400\n", "line 4: a number beyond 1.8e308 is not finite"),
     "unknown": ("a.jpg,r2,Angr,1\n", "line 4: unknown emotion 'Angr' .*did you mean 'Anger'"),
     "twice": ("a.jpg,r1,Awe,2\n", r"line 4: 'r1' rated 'Awe' .* twice and differently \(2, and 1 in line 2\)"),
     "no rater": ("a.jpg,,Awe,2\n", "line 4: no rater; fill column 'rater'"),
@@ -460,6 +468,9 @@ BAD_SCORES = {
     "other images": ("x.csv", "file,Awe\nq.jpg,1\n", r"none of its 1 images is among the 2 rated ones \('q"),
     "unknown emotion": ("x.csv", "file,Awe,Angr\na.jpg,1,2\n", "unknown emotion 'Angr'.*did you mean 'Anger'"),
     "infinite": ("x.csv", "file,Awe\na.jpg,inf\n", "line 2, column 'Awe': 'inf' is not a number"),
+    "too large": ("x.csv", "file,Awe\na.jpg,1e400\n", "line 2: a number beyond 1.8e308 is not finite"),
+    "beyond squares": ("x.csv", "file,Awe\na.jpg,1e200\n", r"scores of 'x' are beyond 1e\+150; scale them"),
+    "two folders": ("x.csv", "file,Awe\n1/a.jpg,1\n2/a.jpg,2\n", "'1/a.jpg' and '2/a.jpg' both fit image 'a.jpg'"),
     "two annotators": ("x.csv", "image,annotator,emotion,rating\na.jpg,m1,Awe,1\na.jpg,m2,Awe,1\n", "2 annotators"),
     "not JSON": ("x.jsonl", '{"file": "a.jpg", "awe": 1}\n{"file": "b.j', "line 2: not a line of JSON"),
     "no image": ("x.jsonl", '{"awe": 1}\n', r"line 1: no image name; keys found: awe; .*--columns\.image"),
@@ -474,6 +485,13 @@ def test_bad_score_files_are_one_line(tmp_path, case):
     with pytest.raises(EmoNetError, match=message) as caught:
         read_scores(write(tmp_path / name, text), TAXONOMY, ["a.jpg", "b.jpg"], "x")
     assert "\n" not in str(caught.value)
+
+
+def test_an_image_found_by_its_own_name_takes_no_score_of_one_that_is_called_alike(tmp_path):
+    path = write(tmp_path / "x.csv", "file,Awe\na.jpg,1\nother/a.jpg,7\n")
+    found = read_scores(path, TAXONOMY, ["a.jpg", "b.jpg"], "x")
+    assert found.scores[0, AWE] == 1
+    assert "1 images that nobody rated are left out" in found.notes
 
 
 def test_extra_dimensions_that_the_taxonomy_lacks_are_left_out(tmp_path):

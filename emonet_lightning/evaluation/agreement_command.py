@@ -82,6 +82,8 @@ def agreement_command(
         raise UsageError("evaluate agreement: name a folder for the report with --out DIR (or use --check_released)")
     if num_draws < 2 or not 0 < level < 1:
         raise UsageError(f"--num_draws {num_draws} --level {level}: at least 2 draws and a level between 0 and 1")
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: a whole number from 0 is needed")
     rows = None if index_map is None else read_index_map(Path(index_map))
     options: dict[str, Any] = {
         "human": human,
@@ -104,9 +106,11 @@ def agreement_command(
         panel = panel._replace(groups=list(image_facts(groups, "group", panel.images, rows)))
     own = [_own(word, spec, panel, rows, missing, duplicates) for word in system or []]
     systems = [*own, *systems]
-    _check_names(systems, subject)
+    if subject is not None and subject not in [s.name for s in systems]:
+        raise UsageError(f"--subject '{subject}': no such system; {nearest(subject, [s.name for s in systems])}")
     first = next((s for s in systems if s.name == subject), systems[0] if systems else None)
     everyone = [*systems, *trivial_systems(panel, spec.slugs, subject=first, seed=seed)]
+    _check_names(panel.raters, everyone)
     with progress_bar("judging", len(everyone) + 1, "systems", progress) as advance:
         found = judge(
             panel,
@@ -147,18 +151,22 @@ def _own(
     word: str, taxonomy: Taxonomy, panel: Panel, rows: dict[str, int] | None, missing: Missing, duplicates: Duplicates
 ) -> SystemScores:
     name, found, path = word.partition("=")
-    if not found or not name or not path:
+    if not found or not name.strip() or not path:
         raise UsageError(f"--system '{word}': write NAME=FILE")
     return read_scores(path, taxonomy, panel.images, name, index_map=rows, missing=missing, duplicates=duplicates)
 
 
-def _check_names(systems: list[SystemScores], subject: str | None) -> None:
-    names = [system.name for system in systems]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"--system '{name}': two systems of this name; give each its own")
-    if subject is not None and subject not in names:
-        raise UsageError(f"--subject '{subject}': no such system; {nearest(subject, names)}")
+def _check_names(raters: list[str], systems: list[SystemScores]) -> None:
+    """Refuse a name that means two: figures are kept by name, and one would take the other's place."""
+    trivial = ", ".join(s.name for s in systems if s.kind != "system")
+    seen = {"humans", *raters}
+    for system in systems:
+        if system.name in seen:
+            raise UsageError(
+                f"--system '{system.name}': two systems or raters of this name; give each its own (always there: "
+                f"humans, {trivial})"
+            )
+        seen.add(system.name)
 
 
 def _report_checks(ratings: str, checks: list[Check]) -> None:

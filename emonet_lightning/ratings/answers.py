@@ -85,7 +85,12 @@ def parse_answers(value: Any, taxonomy: Taxonomy, where: str) -> Answers:
     """
     raters: dict[str, dict[str, float]] = {}
     yes_no: set[bool] = set()
-    for rater, answers in _by_rater(_load(value, where), where):
+    found = _load(value, where)
+    try:
+        by_rater = _by_rater(found, where)
+    except (TypeError, ValueError, AttributeError) as error:  # something else where a dict or a name should be
+        raise DataError(f"{where}: annotations of an unknown form: '{_ends(str(found))}'") from error
+    for rater, answers in by_rater:
         given = raters.setdefault(rater, {})
         for name, answer in answers.items():
             column = find_dimension(str(name), taxonomy, where)
@@ -166,7 +171,14 @@ def flat_numbers(text: str) -> dict[str, float] | None:
     flat = dict(found.pairs)
     if len(flat) != len(found.pairs) or not {int, float}.issuperset(map(type, flat.values())):
         return None
-    return flat if all(map(math.isfinite, flat.values())) else None
+    return flat if all(map(_is_finite, flat.values())) else None
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number of more than 308 digits
+        return False
 
 
 class _Pairs:
@@ -195,7 +207,7 @@ def _load(value: Any, where: str) -> Any:
     try:
         tree = ast.parse(value.strip(), mode="eval")
         found = ast.literal_eval(tree)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise DataError(f"{where}: annotations are neither JSON nor a Python literal: '{_ends(value)}'") from error
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
@@ -226,7 +238,7 @@ def _by_rater(value: Any, where: str) -> list[tuple[str, dict[Any, Any]]]:
         raise DataError(f"{where}: annotations must be a dict or a list of dicts, not {type(value).__name__}")
     result = []
     for number, item in enumerate(value, 1):
-        rater = next((str(item[key]) for key in _RATER_KEYS if key in item), None)
+        rater = next((str(item[key]) for key in _RATER_KEYS if item.get(key) is not None), None)
         answers = next((item[key] for key in _ANSWER_KEYS if key in item), None)
         score = next((item[key] for key in _VALUE_KEYS if key in item), None)
         if rater is not None and answers is not None:
@@ -252,11 +264,13 @@ def _from_dict(value: dict[Any, Any]) -> list[tuple[str, dict[Any, Any]]]:
 
 def _number(answer: Any, where: str) -> float | bool | None:
     if isinstance(answer, dict):
-        answer = next((answer[key] for key in _VALUE_KEYS if key in answer), None)
+        if not any(key in answer for key in _VALUE_KEYS):
+            raise DataError(f"{where}: no rating in '{_ends(str(answer))}'; name it '{_VALUE_KEYS[0]}'")
+        answer = next(answer[key] for key in _VALUE_KEYS if key in answer)
     if isinstance(answer, str):
         answer = parse_value(answer, where)
     if answer is None or isinstance(answer, bool):
         return answer
-    if not isinstance(answer, int | float) or not math.isfinite(answer):
-        raise DataError(f"{where}: {answer!r} is not a finite number; correct it or leave the emotion out")
+    if not isinstance(answer, int | float) or not _is_finite(answer):
+        raise DataError(f"{where}: {_ends(repr(answer))} is not a finite number; correct it or leave the emotion out")
     return float(answer)

@@ -123,6 +123,11 @@ def read_cells(
         raise DataError(f"{table.path}: mixes True and False with numbers; give one kind per file")
     names = _names(table, image, "image")
     row_of = {name: row for row, name in enumerate(dict.fromkeys(names))}
+    sheet = np.repeat(np.arange(len(found.counts)), found.counts)
+    value = np.concatenate([*found.values, np.empty(0)])
+    if (infinite := np.flatnonzero(~np.isfinite(value))).size:
+        where = table.where(found.rows[sheet[infinite[0]]])
+        raise DataError(f"{where}: a number beyond 1.8e308 is not finite; correct it")
     return Cells(
         table=table,
         layout=layout,
@@ -133,9 +138,9 @@ def read_cells(
         raters_named=rater is not None or not {GENERATED}.issuperset(found.raters),
         sheet_row=np.array(found.rows, dtype=np.int64),
         sheet_rater=np.array(found.who, dtype=np.int64),
-        sheet=np.repeat(np.arange(len(found.counts)), found.counts),
+        sheet=sheet,
         column=np.concatenate([*found.columns, np.empty(0)]).astype(np.int64),
-        value=np.concatenate([*found.values, np.empty(0)]),
+        value=value,
         is_yes_no=found.kinds == {True},
     )
 

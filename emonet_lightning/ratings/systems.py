@@ -16,6 +16,7 @@ from emonet_lightning.taxonomy import Taxonomy
 
 Duplicates = Literal["mean", "last"]
 Missing = Literal["missing", "zero"]
+_LARGEST = 1e150  # squares of larger ones overflow
 
 
 def read_scores(
@@ -63,7 +64,7 @@ def read_scores(
         )
     names = ImageNames(images, index_map)
     found = [names.find(image, str(path)) for image in cells.images]
-    place = np.array([-1 if p is None else p for p in found], dtype=np.int64)
+    place = _once_each(found, cells.images, images, str(path))
     if not (place >= 0).any():
         raise DataError(
             f"{path}: none of its {len(found)} images is among the {len(images)} rated ones ('{cells.images[0]}' and "
@@ -73,6 +74,24 @@ def read_scores(
     notes = [f"{loose} images were found by name without folder and extension, or by row"] if loose else []
     scores = scores_of(cells, 0, name, place, len(images), taxonomy, missing, duplicates, factor)
     return scores._replace(notes=(*notes, *scores.notes))
+
+
+def _once_each(
+    found: Sequence[int | None], names: Sequence[str], images: Sequence[str], where: str
+) -> NDArray[np.int64]:
+    """Return the image's place for each name, -1 for none; an image that is there by its own name has no other."""
+    exact = {p for p, name in zip(found, names, strict=True) if p is not None and images[p] == name}
+    place = np.full(len(names), -1, dtype=np.int64)
+    loose: dict[int, str] = {}
+    for number, (p, name) in enumerate(zip(found, names, strict=True)):
+        if p is None or (p in exact and images[p] != name):
+            continue
+        place[number] = p
+        if images[p] != name and loose.setdefault(p, name) != name:
+            raise DataError(
+                f"{where}: '{loose[p]}' and '{name}' both fit image '{images[p]}'; name images as the ratings do"
+            )
+    return place
 
 
 def scores_of(
@@ -109,7 +128,8 @@ def scores_of(
             kept &= np.arange(len(kept)) == _last(image, kept, num_images)[image]
     answers = np.flatnonzero(kept[cells.sheet])
     cell = image[cells.sheet[answers]] * num_columns + cells.column[answers]
-    value = cells.value[answers] * factor
+    with np.errstate(over="ignore"):
+        value = cells.value[answers] * factor
     count = np.bincount(cell, minlength=num_images * num_columns)
     if not by_row:
         num_sheets = count.reshape(num_images, num_columns).max(axis=1, initial=0)
@@ -122,6 +142,8 @@ def scores_of(
         total = np.bincount(cell, weights=value, minlength=len(count))
         scores = np.where(count > 0, total / np.maximum(rows, 1), np.nan)
     scores = scores.reshape(num_images, num_columns)
+    if (np.abs(scores) > _LARGEST).any():
+        raise DataError(f"{cells.table.path}: scores of '{name}' are beyond {_LARGEST:g}; scale them")
     emotions = scores[:, : taxonomy.num_emotions]
     gaps = np.isnan(emotions) & (num_sheets > 0)[:, None]
     if missing == "zero":
