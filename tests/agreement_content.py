@@ -1,20 +1,27 @@
 """Content of agreement.json as `evaluate agreement` writes it, made up: what reports are drawn from."""
 
+import re
+
 import numpy as np
+import yaml
+
+from emonet_lightning.taxonomy import Taxonomy
 
 HEADLINE = ["oracle_kappa_binned", "kappa_truncate", "spearman"]
 METRICS = {
-    # name, human figure beside it, higher is better
-    "oracle_kappa_binned": ("binned kappa (oracle)", "kappa_pooled", True),
-    "kappa_binned_heldout": ("binned kappa (held out)", "kappa_pooled", True),
-    "kappa_truncate": ("kappa (truncate)", "kappa_truncate", True),
-    "spearman": ("Spearman", "spearman", True),
-    "mae": ("MAE", "mae", False),
+    # name, human figure beside it, higher is better, what is compared with humans, needs the rating scale
+    "oracle_kappa_binned": ("binned kappa (oracle)", "kappa_pooled", True, "oracle_kappa_binned", False),
+    "kappa_binned_heldout": ("binned kappa (held out)", "kappa_pooled", True, "kappa_binned_heldout", False),
+    "kappa_truncate": ("kappa (truncate)", "kappa_truncate", True, "kappa_truncate", True),
+    "spearman": ("Spearman", "spearman", True, "spearman_left_out", False),
+    "spearman_left_out": ("Spearman (left out)", "spearman", True, "spearman_left_out", False),
+    "mae": ("MAE", "mae", False, None, True),
 }
 HUMAN_METRICS = {
-    "kappa_pooled": ("pooled kappa", None, True),
-    "alpha_interval": ("alpha (interval)", None, True),
+    "kappa_pooled": ("pooled kappa", None, True, None, False),
+    "alpha_interval": ("alpha (interval)", None, True, None, False),
 }
+OFF_SCALE = ("Hume Face*", "random")
 SYSTEMS = [
     "Empathic Insight Face Small",
     "Empathic Insight Face Large",
@@ -43,7 +50,7 @@ def group_of(name):
     return ending.get(name[-2:], "Trivial" if name in TRIVIAL else "Systems")
 
 
-def summary(rng, values, reliable, width=0.02):
+def summary(rng, values, reliable, width=0.02, is_biased=False):
     values = np.asarray(values, dtype=float)
     half = width + 0.03 * rng.random(len(values))
 
@@ -58,6 +65,8 @@ def summary(rng, values, reliable, width=0.02):
             "value": value,
             "low": None if value is None else value - width / 2,
             "high": None if value is None else value + width / 2,
+            "bias": None if value is None else width / 4 * is_biased,
+            "is_biased": is_biased and value is not None,
             "num_emotions": len(defined),
             "num_undefined": int(np.isnan(own).sum()),
         }
@@ -84,11 +93,13 @@ def agreement_content(taxonomy, raters=8, systems=SYSTEMS, trivial=TRIVIAL, defi
     reliable = np.nan_to_num(alpha, nan=-1) >= 0.3
     nothing = np.full(num, np.nan)
 
-    def figures(quality, keys):
+    def figures(quality, keys, name=""):
         made = {}
         for key in keys:
             values = quality * (0.1 + np.nan_to_num(alpha, nan=0.2)) + rng.normal(0, 0.04, num)
-            made[key] = summary(rng, values if defined else nothing, reliable)
+            if "Hume" in name:
+                values[np.arange(num) % 4 == 1] = np.nan
+            made[key] = summary(rng, values if defined else nothing, reliable, is_biased="Qwen" in name)
         return made
 
     own = {}
@@ -100,14 +111,14 @@ def agreement_content(taxonomy, raters=8, systems=SYSTEMS, trivial=TRIVIAL, defi
             "kind": kind,
             "notes": ["3 rows of the same image averaged"] if "Large" in name else [],
             "num_images": 2500,
-            "num_emotions_scored": num,
-            "metrics": figures(quality, METRICS),
+            "images_per_emotion": {"min": 1432, "max": 1611} if name == "GPT-4o ZS" else {"min": 2500, "max": 2500},
+            "num_emotions_scored": num - num // 4 if "Hume" in name else num,
+            "off_scale": name in OFF_SCALE,
+            "tie_spread": {"num_orders": 10, "all": 0.0012, "reliable": 0.004, "rest": 0.001} if "MS" in name else None,
+            "metrics": figures(quality, METRICS, name),
         }
-        if name == "all-zero" or "Hume" in name:
-            lost = np.arange(num) % 4 == 1 if "Hume" in name else np.full(num, True)
-            values = [None if gone else value for gone, value in zip(lost, rng.random(num), strict=True)]
-            column = np.array(values, dtype=float) * 0.5
-            own[name]["metrics"]["kappa_truncate"] = summary(rng, column if defined else nothing, reliable)
+        if name == "all-zero":
+            own[name]["metrics"]["kappa_truncate"] = summary(rng, nothing, reliable)
     annotators = [*human, *own]
     count = len(annotators)
     level = np.r_[np.full(raters, 1.0), [strength[systems.index(n)] if n in systems else 0.0 for n in own]]
@@ -126,9 +137,11 @@ def agreement_content(taxonomy, raters=8, systems=SYSTEMS, trivial=TRIVIAL, defi
     def difference(other, metric, subset, wide=False):
         value = rng.normal(0.02 if wide else 0.1, 0.02)
         half = 0.08 if wide else 0.02
-        bounds = {"difference": value, "low": value - half, "high": value + half, "same_images": "Hume" not in other}
-        null = {} if defined else dict.fromkeys(("difference", "low", "high"))
-        return {"metric": metric, "set": subset, "system": other, **bounds, **null}
+        bounds = {"difference": value, "low": value - half, "high": value + half, "bias": 0.0, "is_biased": False}
+        null = {} if defined else dict.fromkeys(("difference", "low", "high", "bias"))
+        off = other in OFF_SCALE and METRICS[metric][4]
+        alike = {"same_images": "Hume" not in other, "off_scale": off}
+        return {"metric": metric, "set": subset, "system": other, **bounds, **null, **alike}
 
     subject = systems[0] if systems else None
     of = [
@@ -145,6 +158,7 @@ def agreement_content(taxonomy, raters=8, systems=SYSTEMS, trivial=TRIVIAL, defi
         shown = ("kappa_truncate", "kappa_pooled", "spearman")
         humans = {
             "metrics": metrics,
+            "num_present": [int(count) for count in rng.integers(10, 900, num)],
             "per_rater": {key: {name: float(0.2 + 0.1 * rng.random()) for name in human} for key in shown},
         }
     names = [dimension.name for dimension in taxonomy.dimensions[:num]]
@@ -155,7 +169,7 @@ def agreement_content(taxonomy, raters=8, systems=SYSTEMS, trivial=TRIVIAL, defi
             "std": 0.1,
             "median": 0.19,
             "top_emotion": names[0],
-            "could_be_annotator_p": 0.00001 if "Gemini" in name else 0.4,
+            "could_be_annotator_p": 0.00001 if "Gemini" in name else 0.03 if name == human[-1] else 0.4,
             "per_emotion": [float(value) for value in rng.normal(0.2, 0.1, num)] if name in human else None,
         }
         for name in annotators
@@ -185,17 +199,25 @@ def agreement_content(taxonomy, raters=8, systems=SYSTEMS, trivial=TRIVIAL, defi
             "metric": "alpha_interval",
             "threshold": 0.3,
             "emotions": [taxonomy.slugs[k] for k in np.flatnonzero(reliable)],
+            "uncertain": [taxonomy.slugs[k] for k in np.flatnonzero(abs(alpha - 0.3) < 0.05)],
         },
         "metrics": {
-            key: {"name": name, "rule": f"how {name} is computed", "human": beside, "higher_is_better": better}
-            for key, (name, beside, better) in human_keys.items()
+            key: {
+                "name": name,
+                "rule": f"how {name} is computed",
+                "human": beside,
+                "higher_is_better": better,
+                "against_humans": against,
+                "own_scale": own_scale,
+            }
+            for key, (name, beside, better, against, own_scale) in human_keys.items()
         },
         "headline": list(HEADLINE),
         "humans": humans or {"metrics": {}, "per_rater": {}},
         "systems": own,
         "differences": {"subject": subject, "of": of if subject else []},
         "against_humans": [
-            difference(name, metric, subset, name in systems[:3])
+            difference(name, METRICS[metric][3], subset, name in systems[:3])
             for metric in HEADLINE
             for name in own
             for subset in ("all", "reliable", "rest")
@@ -215,6 +237,14 @@ def agreement_content(taxonomy, raters=8, systems=SYSTEMS, trivial=TRIVIAL, defi
             "num_raters": raters,
             "humans": humans and humans["metrics"]["kappa_truncate"]["sets"],
             "systems": {name: found["metrics"]["kappa_truncate"]["sets"] for name, found in own.items()},
+            "against_humans": {
+                name: {
+                    subset: {key: entry[key] for key in ("difference", "low", "high", "bias", "is_biased")}
+                    for subset in ("all", "reliable", "rest")
+                    for entry in [difference(name, "kappa_truncate", subset)]
+                }
+                for name in own
+            },
         },
         "released_protocol": protocol,
         "group_tests": [
@@ -231,3 +261,17 @@ def agreement_content(taxonomy, raters=8, systems=SYSTEMS, trivial=TRIVIAL, defi
             if defined
         },
     }
+
+
+def small_taxonomy(folder, count):
+    """Emotions without families on levels 1..7."""
+    path = folder / "few.yaml"
+    names = ["Joy", "Anger", "Fear", "Sadness", "Surprise"][:count]
+    path.write_text(yaml.safe_dump({"name": "few", "levels": [1, 7], "emotions": names}))
+    return Taxonomy.load(str(path))
+
+
+def tables_of(text):
+    """Each Markdown table as rows of cells."""
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        yield [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in block.splitlines()]

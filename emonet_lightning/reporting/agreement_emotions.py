@@ -9,10 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from emonet_lightning.reporting.agreement_tables import (
+from emonet_lightning.reporting.agreement_figures import human_label
+from emonet_lightning.reporting.agreement_values import (
     HUMANS,
+    OFF_SCALE,
     by_alpha,
+    endings,
     human_of,
+    is_off_scale,
     per_emotion,
     ranked,
     title_of,
@@ -37,8 +41,8 @@ _DISTINCT = tuple(zip([colour for colour in PALETTE if colour != GREY], _MARKERS
 def by_emotion(found: Mapping[str, Any], metric: str) -> Figure:
     """Draw systems per emotion, over the band of the humans' interval; emotions by alpha, highest on top."""
     order, human = by_alpha(found), human_of(found, metric)
-    names = ranked(found)
-    distinct = _distinct(found, names)
+    on_scale = [name for name in ranked(found) if not is_off_scale(found, name, metric)]
+    distinct = _distinct(found, on_scale)
     figure = Figure(figsize=(10, 2.4 + 0.27 * len(order)), layout="constrained")
     axes = figure.subplots()
     frame(axes, "", f"{title_of(found, metric)}, {found['bootstrap']['level']:.0%} interval", "")
@@ -50,8 +54,8 @@ def by_emotion(found: Mapping[str, Any], metric: str) -> Figure:
     )
     axes.use_sticky_edges = False
     rows = np.arange(len(order))
-    values = {name: _column(found, name, metric, "value")[order] for name in names}
-    for name in names:
+    values = {name: _column(found, name, metric, "value")[order] for name in on_scale}
+    for name in on_scale:
         if name not in distinct:
             axes.plot(values[name], rows, "|", color=GREY, markersize=7, markeredgewidth=1, zorder=2)
     band = [_column(found, None, human, part)[order] for part in ("value", "low", "high")]
@@ -69,17 +73,20 @@ def by_emotion(found: Mapping[str, Any], metric: str) -> Figure:
         axes.text(0.5, 0.5, "not defined for any emotion", transform=axes.transAxes, ha="center", color=GREY)
     elif 0 < (count := len(found["reliable"]["emotions"])) < len(order):
         axes.axhline(count - 0.5, color=DARK, linewidth=1, linestyle=":")
-        label = f"above: reliable, alpha from {found['reliable']['threshold']:g}"
+        label = f"above: alpha at least {found['reliable']['threshold']:g} (point estimate)"
         handles.append(Line2D([], [], color=DARK, linewidth=1, linestyle=":", label=label))
     _emotion_axis(axes, found, order)
     if well_defined(band[0]):
         handles.append(Patch(facecolor=HUMAN, alpha=0.22, label=f"{HUMANS}: interval"))
-        handles.append(Line2D([], [], color=HUMAN, linewidth=2.2, label=f"{HUMANS}: {title_of(found, human)}"))
+        handles.append(Line2D([], [], color=HUMAN, linewidth=2.2, label=f"{HUMANS}: {human_label(found, metric)}"))
     for name, (colour, marker) in distinct.items():
-        handles.append(Line2D([], [], color=colour, marker=marker, markersize=5, linewidth=1, label=short(name)))
-    if len(names) > len(distinct):
-        label = f"{len(names) - len(distinct)} other systems, trivial ones included"
+        label = short(name) + endings(found, name)
+        handles.append(Line2D([], [], color=colour, marker=marker, markersize=5, linewidth=1, label=label))
+    if len(on_scale) > len(distinct):
+        label = f"{len(on_scale) - len(distinct)} other systems, trivial ones included"
         handles.append(Line2D([], [], color=GREY, marker="|", markersize=8, linestyle="", label=label))
+    if num_off := len(found["systems"]) - len(on_scale):
+        handles.append(Line2D([], [], linestyle="", label=f"not drawn: {num_off} {OFF_SCALE}"))
     legend_below(figure, handles)
     return figure
 
@@ -116,10 +123,8 @@ def alpha(found: Mapping[str, Any]) -> Figure:
     if not well_defined(value):
         axes.set_xlim(-0.1, 1)
     _emotion_axis(axes, found, order)
-    count = len(found["reliable"]["emotions"])
-    handles: list[Any] = [
-        Line2D([], [], color=DARK, linestyle="--", label=f"reliable from {threshold:g}: {count} of {len(order)}")
-    ]
+    count, reached = len(found["reliable"]["emotions"]), f"alpha at least {threshold:g} (point estimate)"
+    handles: list[Any] = [Line2D([], [], color=DARK, linestyle="--", label=f"{reached}: {count} of {len(order)}")]
     if list(styles) != [None]:
         handles += [
             Line2D(

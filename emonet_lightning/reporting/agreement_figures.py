@@ -8,9 +8,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from emonet_lightning.reporting.agreement_tables import (
+from emonet_lightning.reporting.agreement_values import (
+    FEWEST_IN_BIN,
     HUMANS,
+    OFF_SCALE,
+    compared_key,
+    endings,
+    group_title,
     human_of,
+    is_off_scale,
     per_emotion,
     ranked,
     summary,
@@ -26,37 +32,38 @@ _GROUPS = ("Our Models", "Proprietary", "VLM multi-shot", "VLM zero-shot", "Rand
 
 def overview(found: Mapping[str, Any]) -> Figure:
     """Draw the headline metrics of every system, mean over all emotions, over the band of the humans' interval."""
-    names, metrics = ranked(found), found["headline"]
+    names, metrics, total = ranked(found), found["headline"], len(found["taxonomy"]["emotions"])
+    has_partial = False
     figure = Figure(figsize=(1.9 + 2.9 * len(metrics), 1.5 + 0.27 * (len(names) + 1)), layout="constrained")
-    figure.suptitle(
-        f"Systems and humans, mean over {len(found['taxonomy']['emotions'])} emotion(s)", x=0.01, ha="left", fontsize=11
-    )
     panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     for axes, metric in zip(panels, metrics, strict=True):
         beside = human_of(found, metric)
         human = summary(found, None, beside)
-        note = "" if beside in (None, metric) else f"\nhumans: {title_of(found, beside)}"
+        note = "" if beside is None else f"\nhumans: {human_label(found, metric)}"
         frame(axes, "", title_of(found, metric) + note, "")
         if human.get("low") is not None:
             axes.axvspan(human["low"], human["high"], color=HUMAN, alpha=0.22, linewidth=0)
-        for row, own in enumerate([human, *(summary(found, name, metric) for name in names)]):
-            colour = HUMAN if not row else BLUE if found["systems"][names[row - 1]]["kind"] == "system" else GREY
-            if own.get("value") is None:
-                axes.text(
-                    0.02,
-                    row,
-                    "not defined",
-                    transform=axes.get_yaxis_transform(),
-                    va="center",
-                    fontsize=7.5,
-                    color=GREY,
-                )
+        for row, name in enumerate([None, *names]):
+            own = human if name is None else summary(found, name, metric)
+            colour = HUMAN if name is None else BLUE if found["systems"][name]["kind"] == "system" else GREY
+            is_off = is_off_scale(found, name, metric)
+            if is_off or own.get("value") is None:
+                words, place = OFF_SCALE if is_off else "not defined", axes.get_yaxis_transform()
+                axes.text(0.02, row, words, transform=place, va="center", fontsize=7.5, color=GREY)
                 continue
-            axes.plot(own["value"], row, "oD"[not row], color=colour, markersize=6, markeredgewidth=0)
+            is_part = own.get("num_emotions") not in (None, total)
+            has_partial |= is_part
             if own.get("low") is not None:
                 axes.hlines(row, own["low"], own["high"], color=colour, linewidth=2.5, alpha=0.6)
+            face = "white" if is_part else colour
+            axes.plot(
+                own["value"], row, "oD"[not row], color=colour, markersize=6, markerfacecolor=face, markeredgewidth=1.3
+            )
         axes.axvline(0, color=DARK, linewidth=0.8, zorder=0)
-    panels[0].set_yticks(range(len(names) + 1), [HUMANS, *map(short, names)], fontsize=8)
+    over = f"mean over {total} emotion(s){', hollow: over fewer' if has_partial else ''}"
+    figure.suptitle(f"Systems and humans, {over}", x=0.01, ha="left", fontsize=11)
+    labels = [short(name) + endings(found, name) for name in names]
+    panels[0].set_yticks(range(len(names) + 1), [HUMANS, *labels], fontsize=8)
     panels[0].set_ylim(len(names) + 0.6, -0.6)
     kinds = {found["systems"][name]["kind"] for name in names}
     handles: list[Any] = []
@@ -66,8 +73,18 @@ def overview(found: Mapping[str, Any]) -> Figure:
         handles.append(Line2D([], [], color=BLUE, marker="o", linewidth=2.5, label="system"))
     if kinds - {"system"}:
         handles.append(Line2D([], [], color=GREY, marker="o", linewidth=2.5, label="trivial or reference"))
+    if has_partial:
+        what = "not on all emotions; compare it only by the paired table"
+        handles.append(Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linewidth=2.5, label=what))
     legend_below(figure, handles)
     return figure
+
+
+def human_label(found: Mapping[str, Any], metric: str) -> str:
+    """What the human figure beside a metric is; a rater beside a system may not be like for like."""
+    if compared_key(found, metric) != metric:
+        return "one rater against the others"
+    return title_of(found, human_of(found, metric))
 
 
 def by_group(found: Mapping[str, Any], metric: str) -> Figure:
@@ -85,7 +102,8 @@ def by_group(found: Mapping[str, Any], metric: str) -> Figure:
     for name in ranked(found):
         kind = {"system": "Systems", "trivial": "Trivial", "reference": "Reference"}[found["systems"][name]["kind"]]
         group = released.get(name, {}).get("group") or kind
-        others.setdefault(group, {})[name] = well_defined(per_emotion(found, name, metric, "value"))
+        is_off = is_off_scale(found, name, metric)
+        others.setdefault(group, {})[name] = [] if is_off else well_defined(per_emotion(found, name, metric, "value"))
     groups |= dict(
         sorted(others.items(), key=lambda item: _GROUPS.index(item[0]) if item[0] in _GROUPS else len(_GROUPS))
     )
@@ -98,11 +116,16 @@ def by_group(found: Mapping[str, Any], metric: str) -> Figure:
         return figure
     labels = []
     for row, (group, own) in enumerate(groups.items()):
-        colour = HUMAN if row < num_human_groups else BLUE
+        is_system = any(found["systems"][name]["kind"] == "system" for name in own if name in found["systems"])
+        colour = HUMAN if row < num_human_groups else BLUE if is_system else GREY
         pooled = [value for values in own.values() for value in values]
-        labels.append(f"{short(group, 30)}\n{len(own)} annotator{'s' * (len(own) != 1)}, {len(pooled)} values")
+        num_off = sum(is_off_scale(found, name, metric) for name in own)
+        off = f", {num_off} {OFF_SCALE}" if num_off else ""
+        counted = f"{len(own)} annotator{'s' * (len(own) != 1)}{off}, {len(pooled)} values"
+        labels.append(f"{short(group_title(group), 60)}\n{counted}")
         if not pooled:
-            axes.text(0, row, " not defined", va="center", fontsize=7.5, color=GREY)
+            words = f" {OFF_SCALE}" if num_off else " not defined"
+            axes.text(0, row, words, va="center", fontsize=7.5, color=GREY)
             continue
         lines = {"color": colour, "linewidth": 1.3}
         axes.boxplot(
@@ -143,7 +166,8 @@ def reliability(found: Mapping[str, Any], low: float, high: float) -> Figure:
     num_columns = min(4, max(len(shown), 1))
     num_rows = -(-max(len(shown), 1) // num_columns)
     figure = Figure(figsize=(max(1.2 + 2.6 * num_columns, 6.4), 1.3 + 2.5 * num_rows), layout="constrained")
-    left_out = f" (the first {len(shown)} of {len(names)})" if len(names) > len(shown) else ""
+    headline = title_of(found, found["headline"][0])
+    left_out = f", first {len(shown)} of {len(names)} by the headline, {headline}" if len(names) > len(shown) else ""
     figure.suptitle(f"Human rating at each score{left_out}", x=0.01, ha="left", fontsize=11)
     panels = figure.subplots(num_rows, num_columns, squeeze=False, sharey=True)
     for axes in panels.flat[len(shown) :]:
@@ -153,9 +177,8 @@ def reliability(found: Mapping[str, Any], low: float, high: float) -> Figure:
     most, least = low, low
     for place, (axes, name) in enumerate(zip(panels.flat, shown, strict=False)):
         own = pooled[name]
-        kept = [
-            bin for bin in zip(own["bin_mean_score"], own["bin_mean_rating"], own["n"], strict=True) if None not in bin
-        ]
+        bins = zip(own["bin_mean_score"], own["bin_mean_rating"], own["n"], strict=True)
+        kept = [bin for bin in bins if None not in bin and bin[2] >= FEWEST_IN_BIN]
         score, rating, count = np.array(kept, dtype=np.float64).reshape(-1, 3).T
         bottom = place + num_columns >= len(shown)
         frame(
@@ -164,7 +187,7 @@ def reliability(found: Mapping[str, Any], low: float, high: float) -> Figure:
             "mean score of the system" if bottom else "",
             "mean human rating" if not place % num_columns else "",
         )
-        axes.set_title(short(name, 30), loc="left", fontsize=9)
+        axes.set_title(short(name, 30) + endings(found, name), loc="left", fontsize=9)
         axes.plot([low, high], [low, high], color=HUMAN, linewidth=1, linestyle="--", zorder=1)
         area = 12 + 90 * count / max(count.max(initial=1), 1)
         axes.plot(score, rating, color=BLUE, linewidth=1.2, zorder=2)
@@ -176,8 +199,7 @@ def reliability(found: Mapping[str, Any], low: float, high: float) -> Figure:
     reach = max(most - least, 0.1 * (high - low))  # raters rarely say much: their range, not that of the levels
     panels[0, 0].set_ylim(least - 0.06 * reach, least + 1.15 * reach)
     identity = Line2D([], [], color=HUMAN, linestyle="--", linewidth=1, label="here the score is the mean human rating")
-    size = Line2D(
-        [], [], color=BLUE, marker="o", linewidth=1.2, label="bin of scores, all emotions; larger with more ratings"
-    )
+    what = f"bin of scores, all emotions, n from {FEWEST_IN_BIN}; larger with more ratings"
+    size = Line2D([], [], color=BLUE, marker="o", linewidth=1.2, label=what)
     legend_below(figure, [identity, size])
     return figure

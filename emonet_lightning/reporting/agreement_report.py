@@ -8,34 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from emonet_lightning.io import atomic_write, make_folder
+from emonet_lightning.reporting import agreement_annotators as annotators
+from emonet_lightning.reporting import agreement_reading as reading
 from emonet_lightning.reporting import agreement_tables as tables
 from emonet_lightning.reporting.agreement_tables import headline_table
+from emonet_lightning.reporting.agreement_values import FEWEST_IN_BIN, compared_key, ranked, title_of
 from emonet_lightning.reporting.markdown import literal
 from emonet_lightning.taxonomy import Taxonomy
 
-__all__ = ["REPORT_FILE", "headline_table", "write_agreement_report"]
+__all__ = ["REPORT_FILE", "agreement_text", "headline_table", "write_agreement_report"]
 
 REPORT_FILE = "agreement.md"
-
-_READING = (
-    "Raters looked at each face and rated how strongly it *appears* to express each emotion: perceived emotion, which "
-    "need not be what the person felt. Nobody's rating is the truth, so a system is judged by how well it agrees with "
-    "the raters. The first row of a table, in bold, is the raters' agreement with each other: {human}. A system can "
-    "come out above it without knowing more than a rater does: it may predict what raters say on average, where a "
-    "rater has one opinion.",
-    "Each number is a mean over emotions, `[low, high]` its {level} interval over {num_draws} draws of {unit}s. An "
-    "emotion for which a figure is not defined (all ratings alike, say) is counted under 'not defined'; the rule of "
-    "the metric says whether it is left out or counts as 0. A figure whose key begins with `oracle_` has seen the "
-    "ratings that it is judged on: an upper bound, not what a system reaches on new images. Systems of kind 'trivial' "
-    "never look at a face; a system that is not above them shows no sign of having learnt anything. † marks a value "
-    "outside its own interval: with few images or rare emotions the draws lose pairs of raters, or lie to one side of "
-    "the sample; the interval then shows how far the figure varies, not where it lies.",
-)
-
-_NO_EVIDENCE = (
-    "Read as: the first minus the second, both on the same draws. 'Not separated' means that the interval holds 0: "
-    "these images do not show which is higher. It is no evidence that both agree with the raters to the same degree."
-)
 
 
 def write_agreement_report(
@@ -70,88 +53,68 @@ def write_agreement_report(
         drawn["reliability"] = agreement_figures.reliability(found, scale.low, scale.high)
     paths = [path for name, figure in drawn.items() for path in drawing.save(figure, out_dir / "figures", name)]
     report = out_dir / REPORT_FILE
-    atomic_write(report, "\n\n".join(_sections(found, set(drawn), notes)) + "\n")
+    atomic_write(report, agreement_text(found, notes))
     return [report, *paths]
 
 
-def _sections(found: Mapping[str, Any], drawn: set[str], notes: Sequence[str]) -> Iterable[str]:
+def agreement_text(found: Mapping[str, Any], notes: Sequence[str] = ()) -> str:
+    """Return the text of `agreement.md`; see `write_agreement_report`."""
+    return "\n\n".join(_sections(found, notes)) + "\n"
+
+
+def _sections(found: Mapping[str, Any], notes: Sequence[str]) -> Iterable[str]:
     yield f"# Agreement with the raters of {literal(found['ratings']['name'])}"
     yield "## How to read this"
-    human = "not known here, it takes two raters" if found["ratings"]["num_raters"] < 2 else _human_rows(found)
-    bootstrap = found["bootstrap"]
-    for paragraph in _READING:
-        yield paragraph.format(
-            human=human, level=f"{bootstrap['level']:.0%}", num_draws=bootstrap["num_draws"], unit=bootstrap["unit"]
-        )
+    yield from reading.how_to_read(found)
     yield "## Ratings"
-    yield "\n".join(_ratings(found))
+    yield "\n".join(f"- {line}" for line in reading.ratings(found))
     yield "## Systems and humans"
     yield "![Headline metrics of systems and humans](figures/systems.png)"
     for metric in found["headline"]:
-        yield f"### {literal(tables.title_of(found, metric))}"
+        yield f"### {literal(title_of(found, metric))}"
         yield f"`{metric}`: {_rule(found, metric)}."
+        yield from reading.beside_humans(found, [metric])
         yield tables.headline_markdown(found, metric)
     if found.get("over_raters"):
         yield from _over_raters(found)
     yield from _differences(found)
     yield from _against_humans(found)
-    yield from _emotions(found, drawn)
+    yield from _emotions(found)
     yield from _pairs(found)
     if found.get("released_protocol"):
-        yield from _released(found)
+        yield from annotators.released(found)
     if (found.get("humans") or {}).get("per_rater"):
         yield "## Each rater"
         yield "A rater against the other raters, mean over emotions."
-        yield tables.raters_markdown(found)
+        yield annotators.raters_markdown(found)
     yield "## All metrics"
-    yield "Mean over all emotions (↓: lower is better); intervals, differences and emotions are in `agreement.json`."
-    yield tables.metrics_markdown(found)
-    yield "\n".join(f"- `{key}` ({literal(metric['name'])}): {_rule(found, key)}." for key, metric in _ruled(found))
-    every = [*notes, *(note for name in tables.ranked(found) for note in _notes_of(found, name))]
+    yield "Mean over all emotions with its interval (↓: lower is better); single emotions are in `agreement.json`."
+    for family, metrics in tables.metric_families(found).items():
+        yield f"### {family}"
+        yield from reading.beside_humans(found, metrics)
+        yield tables.metrics_markdown(found, metrics)
+    yield "### Rules"
+    yield "\n".join(
+        f"- `{key}` ({literal(metric['name'])}): {_rule(found, key)}." for key, metric in found["metrics"].items()
+    )
+    every = [*notes, *(note for name in ranked(found) for note in _notes_of(found, name))]
     if every:
         yield "## Notes"
         yield "\n".join(f"- {literal(note)}" for note in every)
 
 
-def _human_rows(found: Mapping[str, Any]) -> str:
-    humans = list(dict.fromkeys(tables.human_of(found, metric) for metric in found["headline"]))
-    names = [literal(tables.title_of(found, key)) for key in humans]
-    return ", ".join(names)
-
-
-def _ratings(found: Mapping[str, Any]) -> Iterable[str]:
-    ratings, reliable, per_image = found["ratings"], found["reliable"], found["ratings"]["raters_per_image"]
-    names = [emotion["name"] for emotion in found["taxonomy"]["emotions"]]
-    by_slug = {emotion["slug"]: emotion["name"] for emotion in found["taxonomy"]["emotions"]}
-    yield f"- {ratings['num_images']} images, {ratings['num_raters']} raters, {ratings['num_ratings']} ratings"
-    yield (
-        f"- raters per image: {per_image['mean']:.3g} on average, {per_image['min']} to {per_image['max']}; "
-        f"levels {ratings['low']:g} to {ratings['high']:g}"
-    )
-    yield f"- taxonomy {literal(found['taxonomy']['name'])}: {len(names)} emotion(s)"
-    listed = ", ".join(literal(by_slug.get(slug, slug)) for slug in reliable["emotions"]) or "none"
-    yield (
-        f"- reliable emotions ({tables.title_of(found, reliable['metric'])} of the raters at least "
-        f"{reliable['threshold']:g}): {len(reliable['emotions'])} of {len(names)}: {listed}"
-    )
-    bootstrap = found["bootstrap"]
-    yield (
-        f"- bootstrap: {bootstrap['num_draws']} draws of {bootstrap['num_units']} {bootstrap['unit']}s, "
-        f"seed {bootstrap['seed']}, percentile interval"
-    )
-    if found.get("present_threshold") is not None:
-        yield f"- an emotion counts as present where the mean rating is at least {found['present_threshold']:g}"
-    yield from (f"- {literal(note)}" for note in ratings["notes"])
-
-
 def _over_raters(found: Mapping[str, Any]) -> Iterable[str]:
     drawn = found["over_raters"]
-    yield f"### {literal(tables.title_of(found, drawn['metric']))}, raters drawn"
+    yield f"### {literal(title_of(found, drawn['metric']))}, raters drawn"
     yield (
         f"The intervals above speak of other images and these {drawn['num_raters']} raters; here they are over "
-        f"{drawn['num_draws']} draws of raters on these images: how far the figure depends on who rated."
+        f"{drawn['num_draws']} draws of raters on these images: how far the figure depends on who rated. "
+        + reading.FEW_RATERS.format(num_raters=drawn["num_raters"])
     )
     yield tables.over_raters_markdown(found)
+    if differences := tables.over_raters_differences(found):
+        yield f"Each system minus the humans, on the same draws of raters. {reading.NO_EVIDENCE}"
+        yield tables.differences_markdown(found, differences, "system minus humans, raters drawn", ranked(found))
 
 
 def _differences(found: Mapping[str, Any]) -> Iterable[str]:
@@ -160,44 +123,50 @@ def _differences(found: Mapping[str, Any]) -> Iterable[str]:
         return
     subject = differences["subject"]
     yield f"## {literal(subject)} compared, paired"
-    yield f"{literal(subject)} minus each other system, headline metrics. {_NO_EVIDENCE}"
-    order = ["humans", *tables.ranked(found)]
-    yield from _by_metric(found, differences["of"], f"{literal(subject)} minus", order)
+    yield f"{literal(subject)} minus each other system, headline metrics. {reading.NO_EVIDENCE}"
+    order = ["humans", *ranked(found)]
+    yield from _by_metric(found, found["headline"], differences["of"], f"{literal(subject)} minus", order)
 
 
 def _against_humans(found: Mapping[str, Any]) -> Iterable[str]:
     if not found.get("against_humans"):
         return
+    compared = [key for metric in found["headline"] if (key := compared_key(found, metric)) is not None]
     yield "## Systems against the humans, paired"
-    yield f"Each system minus the human figure of the metric, headline metrics. {_NO_EVIDENCE}"
-    yield from _by_metric(found, found["against_humans"], "system minus humans", tables.ranked(found))
+    yield (
+        "Each system minus the human figure of the metric, headline metrics; where a rater is compared with one rater "
+        f"fewer than a system is, so is the system here (left out). {reading.NO_EVIDENCE}"
+    )
+    yield from _by_metric(found, compared, found["against_humans"], "system minus humans", ranked(found))
 
 
 def _by_metric(
-    found: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], what: str, order: Sequence[str]
+    found: Mapping[str, Any],
+    metrics: Sequence[str],
+    entries: Sequence[Mapping[str, Any]],
+    what: str,
+    order: Sequence[str],
 ) -> Iterable[str]:
-    for metric in found["headline"]:
-        if not any(entry["metric"] == metric for entry in entries):
-            continue
-        yield f"### {literal(tables.title_of(found, metric))}"
-        own = [entry for entry in entries if entry["metric"] == metric]
-        yield tables.differences_markdown(found, own, what, order)
-        if any(entry.get("same_images") is False for entry in own):
-            yield "† the two were not scored on the same images."
+    for metric in metrics:
+        if own := [entry for entry in entries if entry["metric"] == metric]:
+            yield f"### {literal(title_of(found, metric))}"
+            yield tables.differences_markdown(found, own, what, order)
 
 
-def _emotions(found: Mapping[str, Any], drawn: set[str]) -> Iterable[str]:
+def _emotions(found: Mapping[str, Any]) -> Iterable[str]:
     yield "## Emotions"
     yield "Sorted by the raters' alpha: where raters disagree with each other, no system can agree with all of them."
     yield "![Krippendorff's alpha per emotion](figures/alpha.png)"
     for metric in found["headline"]:
-        yield f"![{tables.title_of(found, metric)} per emotion](figures/emotions_{metric}.png)"
+        yield f"![{title_of(found, metric)} per emotion](figures/emotions_{metric}.png)"
+    yield reading.HIGHEST_OF_MANY
     yield tables.emotions_markdown(found, found["headline"][0])
-    if "reliability" in drawn:
+    if found.get("reliability"):
         yield "![Human rating at each score](figures/reliability.png)"
         yield (
             "Above the dashed line raters rate higher than the system scores. The steeper the points rise, the more "
-            "a score says; scores on another scale (0..1, say) leave the line without being wrong in order."
+            "a score says; scores on another scale (0..1, say) leave the line without being wrong in order. "
+            f"Bins of fewer than {FEWEST_IN_BIN} ratings are left out."
         )
 
 
@@ -209,31 +178,13 @@ def _pairs(found: Mapping[str, Any]) -> Iterable[str]:
         "A pair's kappa on an emotion is not defined where both give one level throughout (0/0) or share fewer than "
         "two images with values on the scale. Such values are left out of means and counted here."
     )
-    yield tables.undefined_markdown(found)
-
-
-def _released(found: Mapping[str, Any]) -> Iterable[str]:
-    yield "## The released protocol"
-    yield (
-        "The table of the published analysis: scores over emotions, mean of the pairwise kappas with the humans. Its "
-        "test (Mann-Whitney U of a system's kappas with humans against those among humans) calls a system a possible "
-        "annotator where p > 0.05. A large p is no evidence of equality, and a system that agrees *better* than humans "
-        "gets a small one."
-    )
-    yield tables.released_markdown(found)
-    if found.get("group_tests"):
-        yield "Groups of annotators compared on all their values (as released: values drawn one by one, 1000 draws)."
-        yield tables.groups_markdown(found)
+    yield annotators.undefined_markdown(found)
 
 
 def _rule(found: Mapping[str, Any], metric: str) -> str:
     own = found["metrics"][metric]
     better = "" if own.get("higher_is_better", True) else " (lower is better)"
     return literal(own.get("rule") or own["name"]).rstrip(".") + better
-
-
-def _ruled(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    return list(found["metrics"].items())
 
 
 def _notes_of(found: Mapping[str, Any], name: str) -> list[str]:

@@ -33,16 +33,16 @@ def interval(found: Mapping[str, Any], sign: bool = False) -> str:
 
 
 def estimate(found: Mapping[str, Any] | None, key: str = "value", sign: bool = False) -> str:
-    """Return `value [low, high]`; `-` where there is no value; a `†` where it lies outside its own interval."""
+    """Return `value [low, high]`; `-` where there is no value; a `†` where the interval is off centre."""
     if not found:
         return "-"
-    mark = "†" if is_outside(found, key) else ""
+    mark = "†" if is_off_centre(found, key) else ""
     return f"{number(found.get(key), sign)}{mark} {interval(found, sign)}".strip()
 
 
-def is_outside(found: Mapping[str, Any], key: str = "value") -> bool:
-    """Return whether a figure lies outside its own interval, as percentile intervals of few images can have it."""
+def is_off_centre(found: Mapping[str, Any], key: str = "value") -> bool:
+    """Return whether the draws lie to one side of the sample: they are biased, or the value is outside its interval."""
     value, low, high = found.get(key), found.get("low"), found.get("high")
     if value is None or low is None or high is None:
         return False
-    return not low - 1e-9 <= value <= high + 1e-9
+    return bool(found.get("is_biased")) or not low - 1e-9 <= value <= high + 1e-9
