@@ -13,19 +13,13 @@ from emonet_lightning.cli import main
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.evaluation.bootstrap import draws
 from emonet_lightning.evaluation.class_maps import ClassMap
-from emonet_lightning.evaluation.transfer import (
-    Decisions,
-    chance,
-    decide,
-    judge,
-    mapped_softmax,
-    permuted_recalls,
-    tally,
-    trivial_systems,
-)
+from emonet_lightning.evaluation.transfer import chance, judge, permuted_recalls, tally
+from emonet_lightning.evaluation.transfer_decisions import Decisions, decide, mapped_softmax, trivial_systems
 from emonet_lightning.evaluation.transfer_input import read_score_file
 from emonet_lightning.evaluation.transfer_protocol import run_transfer
 from emonet_lightning.ratings.files import open_table
+from emonet_lightning.reporting.agreement_values import NOT_SEPARATED
+from emonet_lightning.reporting.transfer_report import sections
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
 
 TAXONOMY = Taxonomy.load("emonet40")
@@ -137,7 +131,10 @@ def test_shuffled_labels_show_that_any_hit_is_lenient_and_the_report_says_why(fe
     shuffled = {c: e["chance"]["p"] for c, e in zip(FERD.classes, rules["any_hit"]["per_class"], strict=True)}
     hidden = ", ".join(name for name, p in shuffled.items() if p >= 0.05)
     assert hidden
-    assert f"Classes not told from shuffled labels (p of at least 0.05): any-hit: {hidden};" in report
+    assert (
+        "Classes not told from shuffled labels (p of at least 0.05; 24 tests, not corrected for their number): "
+        f"any-hit: {hidden};"
+    ) in report
     for figure in ("accuracy", "heads_on", "confusion"):
         assert (ferd / "figures" / f"{figure}.png").read_bytes()[:4] == b"\x89PNG"
         assert (ferd / "figures" / f"{figure}.pdf").read_bytes()[:4] == b"%PDF"
@@ -172,7 +169,7 @@ def test_every_rule_equals_scikit_learn(num_images, num_classes, seed, tied):
     present = np.unique(labels)
     weights = draws(num_images, 3, seed)
     decided = decide(scores, classes, num_classes, 1.5 / len(classes))
-    found = judge({"a": decided}, labels, weights, num_heads=len(classes), subjects=["a"], num_permutations=5)
+    found = judge({"a": decided}, labels, weights, subjects=["a"], num_permutations=5)
     shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     sums = np.stack([shares[:, classes == c].sum(axis=1) for c in range(num_classes)], axis=1)
     named = {"argmax": classes[scores.argmax(axis=1)], "class_sum": sums.argmax(axis=1)}
@@ -255,7 +252,66 @@ def test_trivial_systems_reach_what_they_must():
     assert not found["equal scores"].credits["any_hit"].any()  # 1/4 is below the cutoff
     assert (found["equal scores"].credits["argmax"].argmax(axis=1) == 2).all()  # the first head
     assert (found["equal scores"].credits["class_sum"].argmax(axis=1) == 1).all()  # two heads of four
-    assert len({tuple(row) for row in found["random scores"].credits["any_hit"].tolist()}) > 1
+
+
+def test_random_scores_are_judged_by_their_expectation(real_data):
+    """Point, difference and sentence; against an own count over other seeds."""
+    heads, rng, num_sets = FERD.head_class, np.random.default_rng(77), 400
+    hits = np.zeros(8)
+    for _ in range(num_sets):
+        shares = mapped_softmax(rng.uniform(0, 7, (152, 40)))
+        hits += [(shares[:, heads == c] > FERD.cutoff).any(axis=1).mean() / num_sets for c in range(8)]
+    found = run_transfer({"ferd": real_data / "ferd.jsonl"}, "ferd", num_draws=50, num_permutations=50)
+    random = found["systems"]["random scores"]
+    figure = random["rules"]["any_hit"]
+    assert figure["accuracy"]["value"] == pytest.approx(hits.mean(), abs=0.005)
+    assert [entry["value"] for entry in figure["per_class"]] == pytest.approx(hits, abs=0.01)
+    assert np.array(figure["counts"]) == pytest.approx(np.tile(19 * hits, (8, 1)), abs=0.2)
+    assert random["rules"]["argmax"]["accuracy"]["value"] == pytest.approx(1 / 8, abs=0.003)
+    assert sum(random["heads_on"]["distribution"]) == pytest.approx(152)
+    (apart,) = (
+        entry["value"]
+        for entry in found["differences"]
+        if (entry["minus"], entry["rule"], entry["metric"]) == ("random scores", "any_hit", "accuracy")
+    )
+    own = found["systems"]["ferd"]["rules"]["any_hit"]["accuracy"]["value"]
+    assert apart == pytest.approx(own - figure["accuracy"]["value"])
+    report = "\n".join(sections(found, {"confusion": {"ferd": "confusion"}}))
+    assert f"are expected to reach {figure['accuracy']['value']:.3f} [" in report
+    assert "expectation over at least 200 seeded sets" in report
+
+
+def test_the_expectation_of_random_scores_depends_on_the_seed_in_the_third_decimal_only():
+    labels, heads = np.repeat(np.arange(8), 3), FERD.head_class
+    named = [
+        trivial_systems(labels, heads, 8, FERD.cutoff, 0, 7, seed)["random scores"].credits["any_hit"].mean()
+        for seed in range(6)
+    ]
+    assert 0 < np.ptp(named) < 0.005
+
+
+def test_a_class_without_a_miss_or_without_a_hit_has_an_interval(tmp_path):
+    labels, heads = np.repeat([0, 1, 2], [19, 19, 4]), np.array([0, 1, 2])
+    decided = decide(np.eye(3)[[0] * 19 + [2] * 23], heads, 3, 0.4)
+    found = judge({"a": decided}, labels, draws(42, 100, 0), subjects=["a"], num_permutations=20)["systems"]["a"]
+    per_class = found["rules"]["argmax"]["per_class"]
+    z2 = 1.959963984540054**2
+    assert [entry["value"] for entry in per_class] == [1, 0, 1]
+    assert (per_class[0]["low"], per_class[0]["high"]) == pytest.approx((19 / (19 + z2), 1))
+    assert (per_class[1]["low"], per_class[1]["high"]) == pytest.approx((0, z2 / (19 + z2)))
+    assert per_class[2]["low"] == pytest.approx(4 / (4 + z2))
+
+
+def test_an_accuracy_of_nothing_or_all_has_an_interval_and_other_figures_without_spread_have_none():
+    labels, heads = np.repeat([0, 1], 10), np.array([0, 1])
+    right, wrong = decide(np.eye(2)[labels], heads, 2, 0.6), decide(np.eye(2)[1 - labels], heads, 2, 0.6)
+    weights = draws(20, 100, 0)
+    found = judge({"a": right, "b": wrong}, labels, weights, subjects=["a"], num_permutations=20)["systems"]
+    z2 = 1.959963984540054**2
+    all_right, none = (found[name]["rules"]["argmax"] for name in "ab")
+    assert (all_right["accuracy"]["low"], all_right["accuracy"]["high"]) == pytest.approx((20 / (20 + z2), 1))
+    assert (none["accuracy"]["low"], none["accuracy"]["high"]) == pytest.approx((0, z2 / (20 + z2)))
+    assert all_right["macro_recall"] | {"value": 1, "low": None, "high": None} == all_right["macro_recall"]
 
 
 def test_differences_are_paired_and_a_system_differs_from_itself_by_nothing():
@@ -265,7 +321,7 @@ def test_differences_are_paired_and_a_system_differs_from_itself_by_nothing():
     other = decide(rng.normal(size=(50, 4)), classes, 3, 0.4)
     weights = draws(50, 200, seed=0)
     systems: dict[str, Decisions] = {"a": one, "b": one, "c": other}
-    found = judge(systems, labels, weights, num_heads=4, subjects=["a", "b"], num_permutations=5)
+    found = judge(systems, labels, weights, subjects=["a", "b"], num_permutations=5)
     pairs = {(d["system"], d["minus"]) for d in found["differences"]}
     assert pairs == {("a", "b"), ("a", "c"), ("b", "c")}
     for entry in found["differences"]:
@@ -276,6 +332,37 @@ def test_differences_are_paired_and_a_system_differs_from_itself_by_nothing():
             apart = apart - tally(other.credits[entry["rule"]], labels, weights).metrics[entry["metric"]]
             assert entry["value"] == pytest.approx(apart[0])
             assert entry["low"] == pytest.approx(np.percentile(apart[1:], 2.5))
+
+
+def test_a_difference_is_told_in_the_words_of_the_agreement_report_and_never_as_equal(tmp_path):
+    lines = random_lines(24)
+    a, b = (write_lines(tmp_path / f"{name}.jsonl", lines) for name in "ab")
+    found = run_transfer({"a": a, "b": b}, "ferd", num_draws=20, num_permutations=20)
+    rows = [line for line in "\n".join(sections(found, FILES)).splitlines() if line.startswith("| a minus ")]
+    verdicts = {line.split(" | ")[0][2:]: line.split(" | ")[3].rstrip(" |") for line in rows if "any-hit" in line}
+    assert verdicts["a minus b"] == NOT_SEPARATED
+    assert verdicts["a minus equal scores"] == "above"
+    reverse = {**found, "differences": [{**d, **turned(d)} for d in found["differences"]]}
+    assert "| below |" in "\n".join(sections(reverse, FILES))
+
+
+def turned(entry):
+    return {"value": -entry["value"], "low": -entry["high"], "high": -entry["low"]}
+
+
+FILES = {"confusion": {"a": "confusion_1_a", "b": "confusion_2_b"}}
+
+
+def test_the_report_says_what_it_may_be_used_for_and_asks_for_groups_where_there_are_none(tmp_path):
+    lines = random_lines(8)
+    scores = write_lines(tmp_path / "a.jsonl", lines)
+    (tmp_path / "persons.csv").write_text("image,group\n" + "".join(f"{x['image_path']},p\n" for x in lines))
+    alone = "\n".join(sections(judged(scores), FILES))
+    assert "Perceived emotion, as raters see it; says nothing about what a person feels" in alone
+    assert "banned in the EU (AI Act, Article 5)" in alone
+    asked = "Images of one person are not independent; if several images show one person, give --groups."
+    assert asked in alone
+    assert asked not in "\n".join(sections(judged(scores, groups=str(tmp_path / "persons.csv")), FILES))
 
 
 # ---- maps

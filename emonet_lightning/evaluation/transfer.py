@@ -1,28 +1,19 @@
 """Transfer to another dataset's classes: three ways from 40 scores to a class, and what each is worth by chance.
 
-All rules have one form here: which classes a rule credits to each image [N, C]. Argmax rules credit one class, the
-released any-hit rule credits every class with a head above the cutoff. So recall, F1, shuffled labels and bootstrap
-draws are the same few sums for all of them, taken for all draws by one matrix product.
+All rules have one form here: which classes a rule names for each image [N, C]. So recall, F1,
+shuffled labels and bootstrap draws are the same few sums for all of them, taken for all draws by one matrix product.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import softmax
 
 from emonet_lightning.evaluation.bootstrap import interval
-from emonet_lightning.evaluation.columns import Array, float64
+from emonet_lightning.evaluation.columns import Array
+from emonet_lightning.evaluation.shares import share
+from emonet_lightning.evaluation.transfer_decisions import NUM_RANDOM_SETS, RULES, Credits, Decisions, Labels, one_hot
 
-Labels = NDArray[np.int64]
-Credits = NDArray[np.bool_]
-RULES = {
-    "any_hit": "right where any head mapped to the true class has a softmax above the cutoff, so several classes can "
-    "be right for one image (the released rule)",
-    "argmax": "class of the mapped head with the highest score; of equal heads the first in the taxonomy's order",
-    "class_sum": "class whose heads' softmax sums to most; of equal classes the first",
-}
 METRICS = {
     "accuracy": "share of images for which the rule names the true class",
     "macro_recall": "share within each class, mean over classes with images",
@@ -31,68 +22,21 @@ METRICS = {
 DEFINITIONS = {
     "scores": "raw score minus the head's mean on neutral faces; softmax over the mapped heads, temperature 1",
     "low, high": "percentile interval of the bootstrap draws; a class that a draw does not hold is left out of that "
-    "draw's means; at 0 or 1 the interval has no width, which says nothing about images that are not here",
+    "draw's means; without an interval where all draws are equal; Wilson score interval for the recall of a class and "
+    "for an accuracy of 0 or 1, images taken as independent",
     "chance": "the same figure with the true classes shuffled over the images: mean and range of the shuffles; p: "
     "share of the shuffles, the true order counted with them, that reach the figure",
     "heads_on": "mapped heads of an image whose softmax is above the cutoff, mean over images",
     "classes_named": "classes of an image that the rule names, mean over images",
-    "counts": "images by true class (row) and named class (column); any-hit may name several",
+    "counts": "images by true class (row) and named class (column); any-hit may name several; of random scores their "
+    "expectation",
     "most frequent class": "trivial: named for every image",
-    "random scores": "trivial: one draw of scores, uniform over the taxonomy's levels",
+    "random scores": f"trivial: expectation over at least {NUM_RANDOM_SETS} seeded sets of scores, uniform over the "
+    "taxonomy's levels; F1 is that of the expected counts. Its interval is the expectation's; a single set varies "
+    "more",
     "equal scores": "trivial: the same score for all heads, so that ties decide",
 }
 _BLOCK = 4_000_000  # permuted labels held at once
-
-
-class Decisions(NamedTuple):
-    """What a system's scores say about N images."""
-
-    credits: dict[str, Credits]
-    """Rule -> [N, C]: the classes that it names."""
-    heads_on: NDArray[np.int64] | None
-    """Mapped heads above the cutoff [N]; None for a system without heads."""
-
-
-def mapped_softmax(scores: ArrayLike) -> Array:
-    """Softmax over each image's mapped heads [N, M] of mean-subtracted scores, temperature 1."""
-    return np.asarray(softmax(float64(scores), axis=1))
-
-
-def decide(scores: ArrayLike, head_class: Labels, num_classes: int, cutoff: float) -> Decisions:
-    """Apply all rules.
-
-    Args:
-        scores: mean-subtracted scores of the mapped heads, finite [N, M].
-        head_class: class of each head [M].
-        num_classes: C.
-        cutoff: softmax above which a head is on.
-    """
-    scores = float64(scores)
-    shares = mapped_softmax(scores)
-    member = np.eye(num_classes, dtype=bool)[head_class]  # [M, C]
-    on = shares > cutoff
-    return Decisions(
-        {
-            "any_hit": (on.astype(np.int64) @ member) > 0,
-            "argmax": _one_hot(head_class[scores.argmax(axis=1)], num_classes),
-            "class_sum": _one_hot((shares @ member).argmax(axis=1), num_classes),
-        },
-        on.sum(axis=1),
-    )
-
-
-def trivial_systems(
-    labels: Labels, head_class: Labels, num_classes: int, cutoff: float, low: float, high: float, seed: int
-) -> dict[str, Decisions]:
-    """Return what needs no model: always the most frequent class, random scores in low..high, all-equal scores."""
-    size = (len(labels), len(head_class))
-    most = np.full(len(labels), np.bincount(labels, minlength=num_classes).argmax())
-    random = np.random.default_rng([seed, 1]).uniform(low, high, size)
-    return {
-        "most frequent class": Decisions({rule: _one_hot(most, num_classes) for rule in RULES}, None),
-        "random scores": decide(random, head_class, num_classes, cutoff),
-        "equal scores": decide(np.zeros(size), head_class, num_classes, cutoff),
-    }
 
 
 class Tally(NamedTuple):
@@ -108,13 +52,13 @@ def tally(credits: Credits, labels: Labels, weights: Array) -> Tally:
     """Return recall per class, accuracy, macro recall and macro F1 of one rule for all draws.
 
     Args:
-        credits: classes that the rule names [N, C].
+        credits: classes that the rule names, or shares of score sets that name them [N, C].
         labels: true classes [N].
         weights: how often each image counts [1+B, N], the first row all ones.
     """
     num_classes = credits.shape[1]
-    truth = _one_hot(labels, num_classes)
-    size, named, right = np.split(weights @ np.hstack([truth, credits, truth & credits]), 3, axis=1)  # each [1+B, C]
+    truth = one_hot(labels, num_classes)
+    size, named, right = np.split(weights @ np.hstack([truth, credits, truth * credits]), 3, axis=1)  # each [1+B, C]
     with np.errstate(invalid="ignore"):
         recall = np.where(size > 0, right / size, np.nan)
         f1 = np.where(size > 0, 2 * right / (size + named), np.nan)
@@ -143,7 +87,8 @@ def permuted_recalls(credits: Sequence[Credits], labels: Labels, num_permutation
         shuffled = rng.permuted(np.tile(labels, (min(step, num_permutations - start), 1)), axis=1)
         cell = shuffled + num_classes * np.arange(len(shuffled))[:, None]
         for rule, credit in enumerate(credits):
-            right = np.bincount(cell[credit[rows, shuffled]], minlength=len(shuffled) * num_classes)
+            hits = credit[rows, shuffled].ravel()
+            right = np.bincount(cell.ravel(), hits, minlength=len(shuffled) * num_classes)
             result[rule, start : start + len(shuffled)] = right.reshape(-1, num_classes)
     return np.divide(result, size, out=np.full_like(result, np.nan), where=size > 0)
 
@@ -171,7 +116,6 @@ def judge(
     labels: Labels,
     weights: Array,
     *,
-    num_heads: int,
     subjects: Collection[str],
     num_permutations: int = 1000,
     seed: int = 0,
@@ -184,7 +128,6 @@ def judge(
         labels: true classes [N], 0..C-1.
         weights: bootstrap draws [1+B, N] from `bootstrap.draws`, the sample itself first; shared by all systems, so
             that differences are paired.
-        num_heads: mapped heads M, for the distribution of heads above the cutoff.
         subjects: systems from which those after them are subtracted.
         num_permutations: shuffles of the true labels.
         seed: of the shuffles.
@@ -204,7 +147,7 @@ def judge(
                 rule: _rule(tallies[rule], decided.credits[rule], labels, permuted, weights, level)
                 for rule, permuted in zip(tallies, shuffled, strict=True)
             },
-            "heads_on": _heads_on(decided.heads_on, num_heads, weights, level),
+            "heads_on": _heads_on(decided.heads_on, weights, level),
         }
         draws[name] = {rule: found.metrics for rule, found in tallies.items()}
     names = list(decisions)
@@ -225,7 +168,7 @@ def _rule(
     found: Tally, credits: Credits, labels: Labels, permuted: Array, weights: Array, level: float
 ) -> dict[str, Any]:
     num_classes = credits.shape[1]
-    truth = _one_hot(labels, num_classes)
+    truth = one_hot(labels, num_classes)
     size = truth.sum(axis=0)
     right = permuted * size
     by_chance = {
@@ -235,15 +178,20 @@ def _rule(
     }
     figures: dict[str, Any] = {
         metric: {
-            **_estimate(values, level),
+            **_figure(values, level),
             "n": len(labels),
             "chance": chance(float(values[0]), by_chance[metric], level),
         }
         for metric, values in found.metrics.items()
     }
-    per_class = [
+    counts = truth.T.astype(np.int64) @ credits
+    is_counted = credits.dtype == np.bool_  # an expectation is no count of images
+    if is_counted and figures["accuracy"]["value"] in (0, 1):
+        bounds = share(counts.trace(), len(labels), level)
+        figures["accuracy"] |= {"low": bounds["low"], "high": bounds["high"]}
+    per_class: list[dict[str, Any]] = [
         {
-            **_estimate(found.recall[:, c], level),
+            **(share(counts[c, c], size[c], level) if is_counted else _figure(found.recall[:, c], level)),
             "n": int(size[c]),
             "chance": chance(float(found.recall[0, c]), permuted[:, c], level) if size[c] else None,
         }
@@ -251,26 +199,28 @@ def _rule(
     ]
     named = credits.sum(axis=1)
     return figures | {
-        "classes_named": {
-            **_estimate(weights @ named / weights.sum(axis=1), level),
-            "n": len(labels),
-            "num_images_without": int((named == 0).sum()),
-        },
+        "classes_named": {**_figure(weights @ named / weights.sum(axis=1), level), "n": len(labels)},
         "per_class": per_class,
-        "counts": (truth.T.astype(np.int64) @ credits).tolist(),
+        "counts": counts.tolist(),
     }
 
 
-def _heads_on(
-    heads_on: NDArray[np.int64] | None, num_heads: int, weights: Array, level: float
-) -> dict[str, Any] | None:
+def _heads_on(heads_on: Credits | None, weights: Array, level: float) -> dict[str, Any] | None:
     if heads_on is None:
         return None
+    counts = heads_on @ np.arange(heads_on.shape[1])
     return {
-        **_estimate(weights @ heads_on / weights.sum(axis=1), level),
+        **_figure(weights @ counts / weights.sum(axis=1), level),
         "n": len(heads_on),
-        "distribution": np.bincount(heads_on, minlength=num_heads + 1).tolist(),
+        "distribution": heads_on.sum(axis=0).tolist(),
     }
+
+
+def _figure(values: Array, level: float) -> dict[str, float | None]:
+    """Return an estimate, without interval where the draws do not vary: they tell nothing of images not here."""
+    found = _estimate(values, level)
+    varies = found["value"] is not None and np.nanmax(values) - np.nanmin(values) > 1e-12
+    return found if varies else found | {"low": None, "high": None}
 
 
 def _estimate(values: Array, level: float) -> dict[str, float | None]:
@@ -279,7 +229,3 @@ def _estimate(values: Array, level: float) -> dict[str, float | None]:
         return {"value": None, "low": None, "high": None}
     low, high = interval(values, level)
     return {"value": float(values[0]), "low": float(low), "high": float(high)}
-
-
-def _one_hot(classes: NDArray[np.int64], num_classes: int) -> Credits:
-    return np.eye(num_classes, dtype=bool)[classes]

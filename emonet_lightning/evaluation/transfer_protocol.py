@@ -11,7 +11,7 @@ transfer.json (`schema`: emonet_lightning transfer 1; undefined figures are null
     rules, metrics, definitions   key -> the rule in a sentence
     systems        {name: kind (system or trivial), file, sha256, checked (values recomputed, largest difference),
                      rules {any_hit, argmax, class_sum: accuracy, macro_recall, macro_f1 (each FIGURE with chance),
-                            classes_named FIGURE, per_class [C] of FIGURE with chance, counts [C][C]},
+                            classes_named FIGURE, per_class [C] of FIGURE with count and chance, counts [C][C]},
                      heads_on FIGURE with distribution [M+1] (images by number of heads on); null without heads}
     differences    [{system, minus, rule, metric, FIGURE}], paired on the same draws
     FIGURE         value, low, high, n (images behind it), chance {value, low, high, p}
@@ -26,7 +26,8 @@ import numpy as np
 from emonet_lightning.errors import UsageError
 from emonet_lightning.evaluation.bootstrap import draws, num_units
 from emonet_lightning.evaluation.class_maps import ClassMap
-from emonet_lightning.evaluation.transfer import DEFINITIONS, METRICS, RULES, decide, judge, trivial_systems
+from emonet_lightning.evaluation.transfer import DEFINITIONS, METRICS, judge
+from emonet_lightning.evaluation.transfer_decisions import RULES, decide, trivial_systems
 from emonet_lightning.evaluation.transfer_input import Values, read_score_file
 from emonet_lightning.evaluation.transfer_labels import shared_images, true_classes
 from emonet_lightning.ratings.image_facts import image_facts
@@ -73,7 +74,7 @@ def run_transfer(
     truth = true_classes(class_map, first, rows[0], labels, label_column)
     persons = None if groups is None else image_facts(groups, "group", images)
     weights = draws(len(images), num_draws, seed, persons)
-    num_classes, num_heads = len(class_map.classes), len(class_map.heads)
+    num_classes = len(class_map.classes)
     emotion = columns.dimensions[0]
     trivial = trivial_systems(
         truth, class_map.head_class, num_classes, class_map.cutoff, emotion.low, emotion.high, seed
@@ -88,7 +89,6 @@ def run_transfer(
         {**decisions, **trivial},
         truth,
         weights,
-        num_heads=num_heads,
         subjects=set(files),
         num_permutations=num_permutations,
         seed=seed,

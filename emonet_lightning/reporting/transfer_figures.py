@@ -54,7 +54,8 @@ def _accuracy(content: Mapping[str, Any]) -> Figure:
             by_chance = found["chance"]
             axes.barh(y, by_chance["high"] - by_chance["low"], 0.62, by_chance["low"], color="#CFCFCF", zorder=1)
             axes.plot([by_chance["value"]] * 2, [y - 0.31, y + 0.31], color=GREY, linewidth=1.6, zorder=2)
-            axes.plot([found["low"], found["high"]], [y, y], color=colour, linewidth=2.2, zorder=3)
+            if found["low"] is not None:
+                axes.plot([found["low"], found["high"]], [y, y], color=colour, linewidth=2.2, zorder=3)
             axes.plot(found["value"], y, "o", color=colour, markersize=6, zorder=4)
             axes.text(1.03, y, f"{found['value']:.3f}", va="center", fontsize=8.5)
         axes.grid(visible=False, axis="y")
@@ -129,7 +130,7 @@ def _recall(axes: Axes, rules: Mapping[str, Any], classes: list[str], level: flo
     axes.set_xlim(-0.6, len(classes) - 0.4)
     handles: list[Any] = [Patch(color=colour, label=name) for name, colour in STYLES.values()]
     handles += [
-        Line2D([], [], color=DARK, linewidth=1, label=f"{level:.0%} interval"),
+        Line2D([], [], color=DARK, linewidth=1, label=f"Wilson {level:.0%} interval"),
         Line2D([], [], color=GREY, linewidth=2.4, label="chance (labels shuffled)"),
     ]
     return handles
@@ -141,7 +142,7 @@ def _label(name: str) -> str:
 
 def _heads_on(content: Mapping[str, Any]) -> Figure:
     shown = {name: system["heads_on"] for name, system in content["systems"].items() if system["heads_on"]}
-    last = max(int(np.nonzero(found["distribution"])[0].max()) for found in shown.values())
+    last = max(int(np.nonzero(np.array(found["distribution"]) > 0.05)[0].max()) for found in shown.values())
     figure = Figure(figsize=(9, 1.1 + 1.75 * len(shown)), layout="constrained")
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (name, found) in zip(panels, shown.items(), strict=True):

@@ -9,6 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from emonet_lightning.io import atomic_write
+from emonet_lightning.reporting.agreement_reading import RESPONSIBLE_USE
+from emonet_lightning.reporting.agreement_values import verdict
 from emonet_lightning.reporting.markdown import estimate, interval, literal, number, table
 
 REPORT_FILE = "transfer.md"
@@ -35,15 +37,19 @@ def write_report(folder: Path, content: Mapping[str, Any]) -> Path:
 
     figures = transfer_figures.draw(Path(folder) / "figures", content)
     path = Path(folder) / REPORT_FILE
-    atomic_write(path, "\n\n".join(_sections(content, figures)) + "\n")
+    atomic_write(path, "\n\n".join(sections(content, figures)) + "\n")
     return path
 
 
-def _sections(content: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterable[str]:
+def sections(content: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterable[str]:
+    """Yield the parts of `transfer.md`; `figures` names the files as `transfer_figures.draw` returns them."""
     classes, systems = content["map"]["classes"], content["systems"]
     given = {name: system for name, system in systems.items() if system["kind"] == "system"}
     yield f"# Transfer to {literal(content['map']['name'])}"
+    yield RESPONSIBLE_USE
     yield _setting(content)
+    if content["bootstrap"]["unit"] == "image":
+        yield "Images of one person are not independent; if several images show one person, give --groups."
     yield "## Accuracy"
     yield _accuracy_table(content)
     yield "![Accuracy of every system by rule, beside shuffled labels](figures/accuracy.png)"
@@ -52,7 +58,7 @@ def _sections(content: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterabl
     yield "![Heads above the cutoff per image](figures/heads_on.png)"
     for name, system in given.items():
         yield f"## Classes: {literal(name)}"
-        yield _class_table(classes, system)
+        yield _class_table(classes, system, content["bootstrap"]["level"])
         yield _not_above_chance(classes, system)
         yield f"![Confusion matrices and recall per class](figures/{figures['confusion'][name]}.png)"
     yield "## Differences between systems"
@@ -95,7 +101,7 @@ def _accuracy_table(content: Mapping[str, Any]) -> str:
                     f"{bold}{literal(name)}{bold}",
                     f"{bold}{number(found['accuracy']['value'])}{bold} {interval(found['accuracy'])}",
                     f"{number(by_chance['value'])} {interval(by_chance)}",
-                    _p(by_chance["p"]),
+                    _p(by_chance["p"]) if system["kind"] == "system" else "-",
                     estimate(found["macro_recall"]),
                     estimate(found["macro_f1"]),
                 ]
@@ -128,13 +134,13 @@ def _leniency(content: Mapping[str, Any], given: Mapping[str, Any]) -> Iterable[
     random = content["systems"].get("random scores")
     if random:
         yield (
-            f"Random scores, without a look at any image, reach {estimate(random['rules']['any_hit']['accuracy'])} by "
-            f"any-hit with {number(random['heads_on']['value'])} heads on per image (over shuffled labels "
-            f"{number(random['rules']['any_hit']['accuracy']['chance']['value'])})."
+            f"Random scores, without a look at any image, are expected to reach "
+            f"{estimate(random['rules']['any_hit']['accuracy'])} by any-hit, with "
+            f"{number(random['heads_on']['value'])} heads on per image."
         )
 
 
-def _class_table(classes: list[str], system: Mapping[str, Any]) -> str:
+def _class_table(classes: list[str], system: Mapping[str, Any], level: float) -> str:
     rows = []
     for place, name in enumerate(classes):
         cells = [literal(name), str(system["rules"]["any_hit"]["per_class"][place]["n"])]
@@ -145,7 +151,7 @@ def _class_table(classes: list[str], system: Mapping[str, Any]) -> str:
         rows.append(cells)
     header = ["class", "images"]
     for title in NAMES.values():
-        header += [f"{title} recall", "chance"]
+        header += [f"{title} recall [Wilson {level:.0%}]", "chance"]
     return table(header, rows)
 
 
@@ -155,7 +161,11 @@ def _not_above_chance(classes: list[str], system: Mapping[str, Any]) -> str:
         found = zip(classes, system["rules"][rule]["per_class"], strict=True)
         below = [literal(name) for name, figure in found if figure["chance"] and figure["chance"]["p"] >= _CONVINCING]
         told.append(f"{title}: {', '.join(below) or 'none'}")
-    return f"Classes not told from shuffled labels (p of at least {_CONVINCING}): {'; '.join(told)}."
+    tests = sum(figure["chance"] is not None for rule in NAMES for figure in system["rules"][rule]["per_class"])
+    return (
+        f"Classes not told from shuffled labels (p of at least {_CONVINCING}; {tests} tests, not corrected for their "
+        f"number): {'; '.join(told)}."
+    )
 
 
 def _difference_table(content: Mapping[str, Any]) -> str:
@@ -164,24 +174,20 @@ def _difference_table(content: Mapping[str, Any]) -> str:
             f"{literal(found['system'])} minus {literal(found['minus'])}",
             NAMES[found["rule"]],
             estimate(found, sign=True),
-            _separated(found),
+            verdict({**found, "difference": found["value"]}),
         ]
         for found in content["differences"]
         if found["metric"] == "accuracy"
     ]
-    return table(["systems", "rule", "difference of accuracy", "interval without 0"], rows)
-
-
-def _separated(found: Mapping[str, Any]) -> str:
-    return "yes" if found["low"] > 0 or found["high"] < 0 else "no: not separated"
+    return table(["systems", "rule", "difference of accuracy", "verdict"], rows)
 
 
 def _difference_note(content: Mapping[str, Any]) -> str:
     draws = content["bootstrap"]
     return (
         f"Paired: the same {draws['num_draws']} draws of {draws['num_units']} {draws['unit']}s for both systems, "
-        f"{draws['level']:.0%} percentile interval, seed {draws['seed']}. An interval that holds 0 does not show that "
-        "the systems are the same."
+        f"{draws['level']:.0%} percentile interval, seed {draws['seed']}. Not separated: the interval holds 0, which "
+        "does not show that the systems are the same."
     )
 
 
