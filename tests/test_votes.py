@@ -378,6 +378,9 @@ def test_votes_of_more_raters_on_other_emotions_are_described_in_general_words(t
     full = found["total"]["agreement"]["full"]["count"]
     assert full == outcomes["all_yes"] + outcomes["all_no"]
     text = (out / "votes.md").read_text()
+    assert "votes cluster in 5 raters; the intervals ignore it" in text
+    for only_released in ("leading question", "raters saw different images", "ended by a first no"):
+        assert only_released not in text
     assert "Not voted on as the released set" in text
     assert "## Contrast pairs" not in text
     assert sorted(file.name for file in (out / "figures").iterdir()) == [
@@ -398,9 +401,27 @@ def test_the_report_is_the_same_bytes_each_time_and_its_tables_are_whole(tmp_pat
         if block.startswith("|"):
             assert len({line.count(" | ") for line in block.splitlines()}) == 1, block
     assert "| three yes | 2 | 7 | 28.6% [" in text
+    for told in (
+        "Perceived emotion, as raters see it; says nothing about what a person feels",
+        "raters knew the prompted emotion as the question (a leading question)",
+        "raters saw different images, so their shares of yes cannot be compared",
+        "votes cluster in 4 raters; the intervals ignore it",
+        "Questions ended by a first no are not here; full means three yes.",
+    ):
+        assert told in text
     printed = capsys.readouterr().out
     assert "three yes" in printed
     assert "triple_yes: " in printed
+
+
+def test_pairs_stand_with_the_intervals_of_their_first_votes(tmp_path):
+    path = released_like(tmp_path / "v.csv")
+    assert main(["evaluate", "votes", "--votes", str(path), "--out", str(tmp_path)]) == 0
+    z2 = 1.959963984540054**2
+    low = (4 + z2 / 2) / (5 + z2) - z2**0.5 / (5 + z2) * (4 / 5 + z2 / 4) ** 0.5  # 4 of 5 targets begin with a yes
+    row = next(line for line in (tmp_path / "votes.md").read_text().splitlines() if line.startswith("| Elation | Ange"))
+    assert f"| 80.0% [{low:.1%}, 96.4%] | -" in row
+    assert "| 20.0% [3.6%, 62.4%] |" in row
 
 
 def test_columns_of_other_names_are_read_by_option(tmp_path):

@@ -4,13 +4,12 @@ The numbers of `analysis-binary.ipynb` of the EmoNet-Face release are among them
 (more raters, other emotions, one question per image) is described in general terms instead.
 """
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
+from emonet_lightning.evaluation.shares import share
 from emonet_lightning.evaluation.vote_file import Votes
 from emonet_lightning.evaluation.vote_structure import (
     Outcomes,
@@ -39,7 +38,7 @@ RULES = {
     "drop_ties": "yes: more than half yes; no: less than half yes; masked: ties",
     "share_interval": f"Wilson score interval, {LEVEL:.0%}, questions taken as independent",
     "mean_target": f"mean target over the labelled questions; percentile interval, {LEVEL:.0%}, of {_NUM_DRAWS} "
-    f"bootstrap draws of questions, seed {_SEED}; it has no width where all targets are equal",
+    f"bootstrap draws of questions, seed {_SEED}; not shown where all targets are equal",
 }
 """What each number is."""
 
@@ -136,15 +135,15 @@ def _describe(questions: BinaryQuestions, found: Outcomes, holds: bool, chosen: 
         "num_contrasts": int((~is_target).sum()) if holds else None,
         "num_votes": int((yes + no).sum()),
         "votes": {f"{y}-{n}": int(c) for (y, n), c in zip(patterns.tolist(), number, strict=True)},
-        "yes": _share(yes.sum(), (yes + no).sum()),
+        "yes": share(yes.sum(), (yes + no).sum()),
         "outcomes": {
-            key: _share(count, _asked(key, is_target) if holds else len(yes))
+            key: share(count, _asked(key, is_target) if holds else len(yes))
             for key, count in zip(found.labels, counts, strict=True)
         },
         "agreement": {
-            "full": _share(full.sum(), several.sum()),
-            "partial": _share((several & ~full & ~tie).sum(), several.sum()),
-            "disagreement": _share(tie.sum(), several.sum()),
+            "full": share(full.sum(), several.sum()),
+            "partial": share((several & ~full & ~tie).sum(), several.sum()),
+            "disagreement": share(tie.sum(), several.sum()),
         },
     }
 
@@ -153,8 +152,8 @@ def _asked(key: str, is_target: NDArray[np.bool_]) -> int:
     return int((~is_target).sum() if key.startswith("contrast_") else is_target.sum())
 
 
-def _targets(share: NDArray[np.float64], mask: NDArray[np.bool_], yes_value: float, no_value: float) -> dict[str, Any]:
-    given, n = share[mask], int(mask.sum())
+def _targets(labels: NDArray[np.float64], mask: NDArray[np.bool_], yes_value: float, no_value: float) -> dict[str, Any]:
+    given, n = labels[mask], int(mask.sum())
     yes, no = int((given == 1).sum()), int((given == 0).sum())
     mean: dict[str, Any] = {"value": None, "low": None, "high": None, "n": n}
     if n:
@@ -169,7 +168,7 @@ def _targets(share: NDArray[np.float64], mask: NDArray[np.bool_], yes_value: flo
         "between": n - yes - no,
         "masked": int((~mask).sum()),
         "num_labelled": n,
-        "yes_share": _share(yes, n),
+        "yes_share": share(yes, n),
         "mean_target": mean,
     }
 
@@ -185,20 +184,8 @@ def _raters(votes: Votes, holds: bool) -> list[dict[str, Any]]:
             {
                 "name": ratings.raters[rater],
                 "num_votes": int(own.sum()),
-                "yes": _share(ratings.value[own].sum(), own.sum()),
-                **{key: _share(ratings.value[kind].sum(), kind.sum()) for key, kind in kinds.items()},
+                "yes": share(ratings.value[own].sum(), own.sum()),
+                **{key: share(ratings.value[kind].sum(), kind.sum()) for key, kind in kinds.items()},
             }
         )
     return result
-
-
-def _share(count: Any, n: Any) -> dict[str, Any]:
-    return dict(_wilson(int(count), int(n)))
-
-
-@cache
-def _wilson(count: int, n: int) -> dict[str, Any]:
-    if n == 0:
-        return {"count": count, "n": 0, "value": None, "low": None, "high": None}
-    interval = binomtest(count, n).proportion_ci(LEVEL, method="wilson")
-    return {"count": count, "n": n, "value": count / n, "low": float(interval.low), "high": float(interval.high)}

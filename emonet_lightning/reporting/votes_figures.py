@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from emonet_lightning.reporting.drawing import BLUE, DARK, GREY, ORANGE, frame, short
+from emonet_lightning.reporting.votes_shares import FIRST_NO, yes_on_contrast, yes_on_target
 
 LIGHT_BLUE, VERMILION, PALE = "#56B4E9", "#D55E00", "#D9D9D9"
 _SEQUENTIAL = {
@@ -82,6 +84,8 @@ def agreement_bars(found: Mapping[str, Any]) -> Figure:
     )
     handles = _stack(axes, [row["agreement"] for row in rows], _AGREEMENT, AGREEMENT)
     _name_rows(axes, rows, [row["agreement"]["full"]["n"] for row in rows])
+    if found["structure"]["holds"]:
+        axes.set_xlabel(f"{axes.get_xlabel()}\n{FIRST_NO}")
     figure.legend(handles=handles, fontsize=9, loc="outside upper center", ncols=3, frameon=False)
     return figure
 
@@ -90,18 +94,18 @@ def pair_bars(found: Mapping[str, Any]) -> Figure:
     """Draw each contrast pair as one row: its two emotions left and right, each as target and as contrast."""
     of = {row["slug"]: row for row in found["emotions"]}
     pairs = [
-        sorted((of[slug] for slug in pair["emotions"]), key=_yes_on_target, reverse=True) for pair in _pairs(found)
+        sorted((of[slug] for slug in pair["emotions"]), key=_most_yes, reverse=True)
+        for pair in found["contrast_pairs"]["pairs"]
     ]
-    pairs.sort(key=lambda pair: _yes_on_target(pair[0]), reverse=True)
+    pairs.sort(key=lambda pair: _most_yes(pair[0]), reverse=True)
     figure = Figure(figsize=(11, 1.7 + 0.36 * len(pairs)), layout="constrained")
     sides = figure.subplots(1, 2)
     y = np.arange(len(pairs))
     for side, axes in enumerate(sides):
         rows = [pair[side] for pair in pairs]
         frame(axes, "", "share of images with a yes on the first vote", "")
-        axes.barh(y - 0.19, [_yes_on_target(row) for row in rows], 0.36, color=BLUE, label="asked as the target")
-        contrast = [row["outcomes"]["contrast_yes"]["value"] or 0.0 for row in rows]
-        axes.barh(y + 0.19, contrast, 0.36, color=ORANGE, label="asked as the contrast")
+        _bars(axes, y - 0.19, [yes_on_target(row) for row in rows], BLUE, "asked as the target")
+        _bars(axes, y + 0.19, [yes_on_contrast(row) for row in rows], ORANGE, "asked as the contrast")
         axes.set_yticks(y, [short(row["name"]) for row in rows], fontsize=9)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0, 1)
@@ -112,17 +116,20 @@ def pair_bars(found: Mapping[str, Any]) -> Figure:
     figure.suptitle(
         "Fixed contrast pairs: an image made for one emotion was also asked about the other one in its row", fontsize=11
     )
-    handles = sides[0].get_legend_handles_labels()
-    figure.legend(*handles, fontsize=9, loc="outside lower center", ncols=2, frameon=False)
+    handles = [*sides[0].containers, Line2D([], [], color=DARK, linewidth=1.4, label="Wilson 95% interval")]
+    figure.legend(handles=handles, fontsize=9, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
-def _pairs(found: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return found["contrast_pairs"]["pairs"]
+def _bars(axes: Axes, places: Any, shares: Sequence[Mapping[str, Any]], colour: str, label: str) -> None:
+    axes.barh(places, [share["value"] or 0.0 for share in shares], 0.36, color=colour, label=label)
+    for place, share in zip(places, shares, strict=True):
+        if share["n"]:
+            axes.plot([share["low"], share["high"]], [place, place], color=DARK, linewidth=1.4, solid_capstyle="butt")
 
 
-def _yes_on_target(row: Mapping[str, Any]) -> float:
-    return 1.0 - (row["outcomes"]["no"]["value"] or 0.0)
+def _most_yes(row: Mapping[str, Any]) -> float:
+    return yes_on_target(row)["value"] or 0.0
 
 
 def _order(row: Mapping[str, Any], keys: Sequence[str]) -> tuple[float, ...]:

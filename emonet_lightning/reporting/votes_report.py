@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from emonet_lightning.io import atomic_write
+from emonet_lightning.reporting.agreement_reading import RESPONSIBLE_USE
 from emonet_lightning.reporting.markdown import literal, table
+from emonet_lightning.reporting.votes_shares import FIRST_NO, bounds, percent, yes_on_contrast, yes_on_target
 
 REPORT_FILE = "votes.md"
 _CAPTIONS = {
@@ -56,7 +58,7 @@ def print_votes(found: Mapping[str, Any], folder: Path) -> None:
 
     shown = Table("", "count", "of", "share", "95% interval", title=f"{found['votes']['name']}", title_justify="left")
     for words, share in _total_rows(found):
-        shown.add_row(words, f"{share['count']:,}", f"{share['n']:,}", _percent(share), _bounds(share))
+        shown.add_row(words, f"{share['count']:,}", f"{share['n']:,}", percent(share), bounds(share))
     console = Console(soft_wrap=True)
     console.print(shown)
     for rule, given in found["total"]["targets"].items():
@@ -75,11 +77,13 @@ def _sections(found: Mapping[str, Any], figures: Sequence[str]) -> Iterable[str]
         f"{votes['num_emotions']} emotions of taxonomy {found['taxonomy']['name']}. "
         f"sha256 `{votes['sha256'][:16]}`."
     )
+    yield RESPONSIBLE_USE
     yield from ("\n".join(f"- {literal(note)}" for note in votes["notes"]),) if votes["notes"] else ()
     yield _structure(structure)
+    yield _limits(found)
     yield "## Totals"
     rows = [
-        (words, f"{share['count']:,}", f"{share['n']:,}", f"{_percent(share)} {_bounds(share)}")
+        (words, f"{share['count']:,}", f"{share['n']:,}", f"{percent(share)} {bounds(share)}")
         for words, share in _total_rows(found)
     ]
     yield table(("", "count", "of", "share [95% interval]"), rows)
@@ -89,6 +93,8 @@ def _sections(found: Mapping[str, Any], figures: Sequence[str]) -> Iterable[str]
     yield from _picture("votes_outcomes", figures)
     yield _outcome_table(found)
     yield "## Agreement per emotion"
+    if structure["holds"]:
+        yield f"{FIRST_NO.capitalize()}."
     yield from _picture("votes_agreement", figures)
     yield _agreement_table(found)
     if found["contrast_pairs"]:
@@ -116,6 +122,17 @@ def _structure(structure: Mapping[str, Any]) -> str:
     )
 
 
+def _limits(found: Mapping[str, Any]) -> str:
+    """What the votes cannot tell, as far as it is so for this file."""
+    votes = found["votes"]
+    lines = [f"votes cluster in {votes['num_raters']} raters; the intervals ignore it, so they are too narrow"]
+    if votes["num_votes"] < votes["num_raters"] * votes["num_questions"]:
+        lines.insert(0, "raters saw different images, so their shares of yes cannot be compared")
+    if found["structure"]["holds"]:
+        lines.insert(0, "raters knew the prompted emotion as the question (a leading question)")
+    return _list(lines)
+
+
 def _total_rows(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     total = found["total"]
     return [
@@ -138,7 +155,7 @@ def _outcome_table(found: Mapping[str, Any]) -> str:
 def _agreement_table(found: Mapping[str, Any]) -> str:
     rows = [
         [name, str(row["agreement"]["full"]["n"])]
-        + [f"{share['count']} ({_percent(share)} {_bounds(share)})" for share in row["agreement"].values()]
+        + [f"{share['count']} ({percent(share)} {bounds(share)})" for share in row["agreement"].values()]
         for name, row in _by_name(found)
     ]
     return table(["emotion", "questions", *found["total"]["agreement"]], rows)
@@ -160,11 +177,15 @@ def _pairs(found: Mapping[str, Any], figures: Sequence[str]) -> Iterable[str]:
             f"{literal(e['image'])}: {' and '.join(names[s] for s in e['emotions'])}" for e in pairs["exceptions"]
         )
     yield from _picture("votes_pairs", figures)
-    rows = [
-        [*(names[slug] for slug in pair["emotions"]), str(pair["num_images"]), *map(str, pair["num_targets"])]
-        for pair in pairs["pairs"]
-    ]
-    yield table(("emotion", "its contrast", "images", "made for the first", "made for the second"), rows)
+    yield "Share of images with a yes on the first vote, where the emotion is the target and where it is the contrast:"
+    of, rows = {row["slug"]: row for row in found["emotions"]}, []
+    for pair in pairs["pairs"]:
+        yes = (cell for slug in pair["emotions"] for cell in (yes_on_target(of[slug]), yes_on_contrast(of[slug])))
+        sizes = (str(number) for number in (pair["num_images"], *pair["num_targets"]))
+        rows.append([*(names[slug] for slug in pair["emotions"]), *sizes, *(f"{percent(s)} {bounds(s)}" for s in yes)])
+    header = ["emotion", "its contrast", "images", "made for the first", "made for the second"]
+    header += [f"{place} as {role} [95%]" for place in ("first", "second") for role in ("target", "contrast")]
+    yield table(header, rows)
 
 
 def _ambiguous(found: Mapping[str, Any]) -> Iterable[str]:
@@ -200,14 +221,14 @@ def _targets(found: Mapping[str, Any]) -> Iterable[str]:
     )
     given = found["total"]["targets"]
     yield _list([*(f"`{rule}`: {rules[rule]}" for rule in given), f"intervals: {rules['mean_target']}"])
-    header = ("rule", "mean target [95% interval]", "yes of labelled", "yes", "no", "between", "masked")
+    header = ("rule", "mean target [95% interval]", "yes of labelled [95%]", "yes", "no", "between", "masked")
     yield table(
         header,
         [
             (
                 f"`{rule}`",
                 _mean(part["mean_target"]),
-                _percent(part["yes_share"]),
+                f"{percent(part['yes_share'])} {bounds(part['yes_share'])}",
                 *(f"{part[k]:,}" for k in header[3:]),
             )
             for rule, part in given.items()
@@ -229,9 +250,13 @@ def _rater_table(found: Mapping[str, Any]) -> str:
     rows = []
     for rater in found["raters"]:
         kinds = ["yes", *(["on_targets", "on_contrasts"] if holds else [])]
-        shares = [f"{_percent(rater[kind])} of {rater[kind]['n']:,}" if rater[kind]["n"] else "-" for kind in kinds]
+        shares = [
+            f"{percent(rater[kind])} {bounds(rater[kind])} of {rater[kind]['n']:,}" if rater[kind]["n"] else "-"
+            for kind in kinds
+        ]
         rows.append([literal(rater["name"]), f"{rater['num_votes']:,}", *shares])
-    return table(["rater", "votes", "yes", *(["yes on targets", "yes on contrasts"] if holds else [])], rows)
+    header = ["rater", "votes", "yes [95%]", *(["yes on targets [95%]", "yes on contrasts [95%]"] if holds else [])]
+    return table(header, rows)
 
 
 def _by_name(found: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:
@@ -251,13 +276,8 @@ def _target_words(given: Mapping[str, Any]) -> str:
     return f"{parts}; mean target {_mean(given['mean_target'])}"
 
 
-def _percent(share: Mapping[str, Any]) -> str:
-    return "-" if share["value"] is None else f"{share['value']:.1%}"
-
-
-def _bounds(share: Mapping[str, Any]) -> str:
-    return "" if share["value"] is None else f"[{share['low']:.1%}, {share['high']:.1%}]"
-
-
 def _mean(found: Mapping[str, Any]) -> str:
-    return "-" if found["value"] is None else f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+    if found["value"] is None:
+        return "-"
+    varies = found["low"] < found["high"]
+    return f"{found['value']:.2f}" + (f" [{found['low']:.2f}, {found['high']:.2f}]" if varies else "")
