@@ -5,7 +5,7 @@ import sys
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 
-@rank_zero_only
 def say(text: str) -> None:
     """Print a line for the person who watches; results go to standard output and to files."""
-    print(text, file=sys.stderr, flush=True)
+    if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning sets it; commands without Lightning are one process
+        print(text, file=sys.stderr, flush=True)

@@ -200,6 +200,24 @@ def test_packing_with_a_seal_remembers_the_images_once(state, tmp_path, small_se
     assert not [path for path in (state / "seals").iterdir() if path.suffix != ".json"]
 
 
+def test_packing_goes_on_where_no_seal_can_be_kept_and_says_so(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0.jpg").write_bytes(encoded(0))
+    (tmp_path / "ratings.csv").write_text("image,rater,emotion,rating\n0.jpg,a,Awe,1\n")
+    words = ["pack", "images", "--out=set", "--labels=ratings.csv", "--sealed=true", "--progress=false"]
+    done = subprocess.run(  # in a process of its own: there Lightning is not imported
+        [sys.executable, "-m", "emonet_lightning", *words],
+        cwd=tmp_path,
+        env={**os.environ, "EMONET_STATE": "ratings.csv/state", "PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (line,) = done.stderr.strip().splitlines()
+    assert "copies of the sealed set 'images' cannot be recognised in later runs" in line
+    assert done.returncode == 0
+
+
 def test_a_damaged_seal_is_told_and_renewed_when_the_set_is_opened(state, small_sets, capsys):
     (path,) = (state / "seals").iterdir()
     whole = path.read_bytes()
@@ -275,6 +293,22 @@ def test_splits_and_sets_are_counted_apart_and_sets_that_are_not_sealed_too(smal
     assert part.num_uses == 1
     assert part.split.startswith("5 rows ")
     assert record(path, 4, "train")[2:] == (4, 3)
+
+
+def test_parts_of_a_sealed_set_are_counted_together(sealed_copy):
+    packed = PackedSet.open(sealed_copy)
+    for number, rows in enumerate((np.arange(75), np.arange(75, 150), packed.splits["test"], np.arange(75)), 1):
+        assert ledger.record_test(packed, rows, run="r", config="c", heads="h").num_uses == number
+
+
+def test_lines_that_are_no_tests_are_passed_over(sealed_copy):
+    record(sealed_copy, 0)
+    digest, path = PackedSet.open(sealed_copy).digest, sealed_copy / ledger.LEDGER_FILE
+    odd = [b"\xff\xfe", b"null", b"[1]", json.dumps({"set": digest, "split": "test", "heads": [1]}).encode()]
+    with path.open("ab") as stream:
+        stream.write(b"\n".join(odd))
+    assert record(sealed_copy, 1)[2:] == (2, 2)
+    assert path.read_bytes().splitlines()[1:-1] == odd
 
 
 def test_a_line_broken_off_by_a_kill_stays_and_costs_no_other(sealed_copy):

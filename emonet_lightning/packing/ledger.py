@@ -30,7 +30,7 @@ class Use(NamedTuple):
     set_name: str
     split: str
     num_uses: int
-    """Of this split, this one included."""
+    """Of this split, or of a sealed set whole or in part; this one included."""
     num_heads: int
     """Different heads among them."""
 
@@ -63,7 +63,9 @@ def record_test(packed: "PackedSet", rows: np.ndarray, *, run: str, config: str,
 
     def line(content: bytes, other: Path) -> str:
         # a copied folder takes its ledger along, so entries tell which set they are of
-        known = [entry for entry in _entries([content, _content(other)]) if _is(entry, packed.digest, split)]
+        # a sealed set is one test split: testing on parts of it, such as folds, does not begin a new count
+        counted = None if packed.sealed else split
+        known = [entry for entry in _entries([content, _content(other)]) if _is(entry, packed.digest, counted)]
         use = Use(packed.name, split, len(known) + 1, len({heads, *(entry["heads"] for entry in known)}))
         found.append(use)
         entry = {
@@ -103,8 +105,11 @@ def use_of_run(folder: Path) -> Use | None:
     return Use(**read_json(folder / USE_FILE)) if (folder / USE_FILE).is_file() else None
 
 
-def _is(entry: Any, digest: str, split: str) -> bool:
-    return isinstance(entry, dict) and (entry.get("set"), entry.get("split")) == (digest, split) and "heads" in entry
+def _is(entry: Any, digest: str, split: str | None) -> bool:
+    """Whether a line is a test of this set, and of this split unless None."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("heads"), str):
+        return False
+    return entry.get("set") == digest and split in (None, entry.get("split"))
 
 
 def _entries(ledgers: Iterable[bytes]) -> Iterable[Any]:
