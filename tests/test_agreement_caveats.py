@@ -95,7 +95,19 @@ def test_a_system_with_fewer_emotions_shows_their_number_and_no_title_claims_all
         if line.get_marker() in ("o", "D") and line.get_markerfacecolor() == "white"
     }
     assert hollow == {"Hume Face* (30)"}
-    assert "hollow: over fewer" in figure.get_suptitle()
+    assert "at most 40 emotion(s), hollow: over fewer" in figure.get_suptitle()
+
+
+def test_an_emotion_that_nobody_has_a_figure_for_marks_no_system(tmp_path):
+    found = agreement_content(small_taxonomy(tmp_path, 5), systems=SYSTEMS[:2], trivial=["random"])
+    for owner in (found["humans"], *found["systems"].values()):
+        for metric in owner["metrics"].values():
+            metric["sets"]["all"]["num_emotions"] = 4
+    table = next(table for table in tables_of(agreement_text(found)) if "emotions averaged" in table[0])
+    assert not [row for row in table[2:] if "(" in row[1]]
+    title = agreement_figures.overview(found).get_suptitle()
+    assert "at most 5" in title
+    assert "hollow" not in title
 
 
 def test_images_scored_stand_beside_the_headline_figures_and_ties_beside_the_oracle(report):

@@ -147,7 +147,8 @@ def test_console_table_shows_stages_results_systems_and_extremes(tested, emonet)
     for expected in ("pretrain: best validation score", "epoch 2", "Human raters", "model permuted", "constant heads"):
         assert expected in text
     subject = arguments["agreement"]["systems"]["model"]["metrics"]["spearman"]["sets"]["all"]
-    assert f"{subject['value']:.3f} [{subject['low']:.3f}," in text
+    mark = "†" if subject["is_biased"] else ""
+    assert f"{subject['value']:.3f}{mark} [{subject['low']:.3f}," in text
 
 
 def test_a_test_without_raters_has_its_results_in_the_console_table(tmp_path, emonet):

@@ -17,6 +17,7 @@ from emonet_lightning.reporting.agreement_values import (
     group_title,
     human_of,
     is_off_scale,
+    num_fewer,
     per_emotion,
     ranked,
     summary,
@@ -33,7 +34,7 @@ _GROUPS = ("Our Models", "Proprietary", "VLM multi-shot", "VLM zero-shot", "Rand
 def overview(found: Mapping[str, Any]) -> Figure:
     """Draw the headline metrics of every system, mean over all emotions, over the band of the humans' interval."""
     names, metrics, total = ranked(found), found["headline"], len(found["taxonomy"]["emotions"])
-    has_partial = False
+    has_partial, some_lack = False, False
     figure = Figure(figsize=(1.9 + 2.9 * len(metrics), 1.5 + 0.27 * (len(names) + 1)), layout="constrained")
     panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     for axes, metric in zip(panels, metrics, strict=True):
@@ -51,8 +52,8 @@ def overview(found: Mapping[str, Any]) -> Figure:
                 words, place = OFF_SCALE if is_off else "not defined", axes.get_yaxis_transform()
                 axes.text(0.02, row, words, transform=place, va="center", fontsize=7.5, color=GREY)
                 continue
-            is_part = own.get("num_emotions") not in (None, total)
-            has_partial |= is_part
+            is_part = name is not None and num_fewer(found, name, metric) is not None
+            has_partial, some_lack = has_partial | is_part, some_lack | (own.get("num_emotions") not in (None, total))
             if own.get("low") is not None:
                 axes.hlines(row, own["low"], own["high"], color=colour, linewidth=2.5, alpha=0.6)
             face = "white" if is_part else colour
@@ -60,7 +61,7 @@ def overview(found: Mapping[str, Any]) -> Figure:
                 own["value"], row, "oD"[not row], color=colour, markersize=6, markerfacecolor=face, markeredgewidth=1.3
             )
         axes.axvline(0, color=DARK, linewidth=0.8, zorder=0)
-    over = f"mean over {total} emotion(s){', hollow: over fewer' if has_partial else ''}"
+    over = f"mean over {'at most ' * some_lack}{total} emotion(s){', hollow: over fewer than others' * has_partial}"
     figure.suptitle(f"Systems and humans, {over}", x=0.01, ha="left", fontsize=11)
     labels = [short(name) + endings(found, name) for name in names]
     panels[0].set_yticks(range(len(names) + 1), [HUMANS, *labels], fontsize=8)

@@ -85,7 +85,7 @@ def _marks(found: Mapping[str, Any], has_off_scale: bool) -> Iterable[str]:
     count = found["systems"][partial[0]]["num_emotions_scored"] if partial else "n"
     yield (
         f"({count}) behind a name: the emotions that the system has scored; behind a value: those in the mean, where "
-        "not all have one. Not on all emotions; compare it only by the paired table, which takes the emotions of both."
+        "others have more. Not on all emotions; compare it only by the paired table, which takes the emotions of both."
     )
     if has_off_scale:
         yield (

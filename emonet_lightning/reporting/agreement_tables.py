@@ -13,6 +13,7 @@ from emonet_lightning.reporting.agreement_values import (
     endings,
     human_of,
     is_off_scale,
+    num_fewer,
     per_emotion,
     ranked,
     subsets,
@@ -39,15 +40,14 @@ def label(found: Mapping[str, Any], name: str) -> str:
 
 
 def cell(found: Mapping[str, Any], name: str | None, metric: str | None, subset: str = "all") -> str:
-    """A figure with its interval; how many emotions it is a mean of, where these are not all of the set."""
+    """A figure with its interval; how many emotions it is a mean of, where others in its column have more."""
     if is_off_scale(found, name, metric):
         return OFF_SCALE
-    own = summary(found, name, metric, subset)
-    text, size = estimate(own), subsets(found).get(subset)
-    if own.get("value") is None or own.get("num_emotions") in (None, size):
+    text, fewer = estimate(summary(found, name, metric, subset)), num_fewer(found, name, metric, subset)
+    if fewer is None:
         return text
     value, space, interval = text.partition(" ")
-    return f"{value} ({own['num_emotions']}){space}{interval}"
+    return f"{value} ({fewer}){space}{interval}"
 
 
 def headline_markdown(found: Mapping[str, Any], metric: str) -> str:
@@ -185,8 +185,10 @@ def headline_table(found: Mapping[str, Any]) -> Table:
     """Return the console's table: humans, systems and trivial systems with the headline metrics over all emotions."""
     total, level = len(found["taxonomy"]["emotions"]), found["bootstrap"]["level"]
     names = ranked(found)
-    few = any(summary(found, name, key).get("num_emotions") != total for name in names for key in found["headline"])
-    size = f"at most {total}" if few else total
+    columns = [(name, key) for name in names for key in found["headline"]]
+    some_lack = any(summary(found, name, key).get("num_emotions") != total for name, key in columns)
+    few = any(num_fewer(found, name, key) for name, key in columns)
+    size = f"at most {total}" if some_lack else total
     title = (
         f"Agreement with the raters of {found['ratings']['name']}, mean over {size} emotion(s), {level:.0%} interval"
     )

@@ -78,6 +78,20 @@ def is_partial(found: Mapping[str, Any], name: str) -> bool:
     return found["systems"][name]["num_emotions_scored"] < len(found["taxonomy"]["emotions"])
 
 
+def num_fewer(found: Mapping[str, Any], name: str | None, metric: str | None, subset: str = "all") -> int | None:
+    """Number of emotions in a mean, if another in its column is over more; None where the column is over the same.
+
+    An emotion without a figure for anybody (ratings all alike, say) makes no mean fewer than another.
+    """
+    beside = summary(found, None, human_of(found, metric) if metric else None, subset)
+    columns = [beside, *(summary(found, other, metric, subset) for other in found["systems"])]
+    own = summary(found, name, metric, subset)
+    if own.get("value") is None or own.get("num_emotions") is None:
+        return None
+    most = max((column.get("num_emotions") or 0 for column in columns), default=0)
+    return own["num_emotions"] if own["num_emotions"] < most else None
+
+
 def endings(found: Mapping[str, Any], name: str) -> str:
     """What is printed behind a system's name: its number of emotions where it is not all, its kind where trivial."""
     own = found["systems"][name]
