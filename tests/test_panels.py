@@ -249,6 +249,7 @@ BAD_LONG = {
     "no rater": ("a.jpg,,Awe,2\n", "line 4: no rater; fill column 'rater'"),
     "space": ("a.jpg,r1 ,Awe,2\n", "line 4: rater 'r1 ' is empty or has spaces around it"),
     "cut": ("a.jpg,r1", "line 4: 2 cells, the header has 4; .*may be truncated: fetch it again"),
+    "cut in a name": ("a.jpg,r1,Aw,2", "line 4: unknown emotion 'Aw'.*may be truncated: fetch it again"),
     "cut in quotes": ('a.jpg,r1,"Aw', "line 4: not a readable CSV file"),
     "yes": ("a.jpg,r2,Awe,True\n", "mixes True and False with numbers"),
 }  # fmt: skip

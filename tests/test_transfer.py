@@ -574,6 +574,7 @@ def spoil_head(lines, head, kind, value):
         ),
         (lambda x: [*x[:2], {**x[2], "image_path": "faces/_.jpg"}], ("line 3", "finds no class", "--labels")),
         (lambda x: spoil_head(x, "anger", "raw", float("nan")), ("line 3", "raw of 'model_anger_best'", "finite")),
+        (lambda x: spoil_head(x, "anger", "raw", 10**400), ("line 3", "raw of 'model_anger_best'", "finite")),
         (lambda x: spoil_head(x, "anger", "raw", "high"), ("line 3", "'high' is not a number")),
         (lambda x: spoil_head(x, "anger", "raw", True), ("line 3", "True", "finite number")),
         (lambda x: spoil_head(x, "anger", "raw", None), ("line 3", "no score of 'anger'", "add it")),
@@ -661,6 +662,7 @@ def test_raw_scores_of_a_table_need_neutral_means_that_fit(tmp_path, capsys):
         (("--scores", "absent.jsonl"), 66, "absent.jsonl: no such file"),
         (("--scores", "absent.txt"), 2, "give .jsonl, .csv or .parquet"),
         (("--scores", "absent.jsonl", "--num-draws", "0"), 2, "at least 1"),
+        (("--scores", "absent.jsonl", "--seed", "-1"), 2, "--seed -1: at least 0"),
         (("--scores", "absent.jsonl", "--level", "95"), 2, "between 0 and 1"),
     ],
 )

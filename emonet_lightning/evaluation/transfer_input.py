@@ -17,7 +17,7 @@ from emonet_lightning.errors import DataError, UsageError, nearest
 from emonet_lightning.evaluation.class_maps import ClassMap
 from emonet_lightning.evaluation.columns import Array
 from emonet_lightning.io import read_bytes, sha256_file
-from emonet_lightning.ratings.answers import parse_value
+from emonet_lightning.ratings.answers import is_finite, parse_value
 from emonet_lightning.ratings.files import open_table
 from emonet_lightning.ratings.tables import ROLES, json_lines
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
@@ -170,8 +170,10 @@ def _value(value: Any, where: str) -> float:
         value = parse_value(value, where)
     if value is None:
         return np.nan
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise DataError(f"{where} is {value!r}, not a finite number; score the image again, or leave its line out")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
+        raise DataError(
+            f"{where} is {str(value)[:40]}, not a finite number; score the image again, or leave its line out"
+        )
     return float(value)
 
 

@@ -53,8 +53,8 @@ def true_classes(
         for fields, where in zip(known, wheres, strict=True):
             if field not in fields:
                 raise DataError(
-                    f"{where}: no '{field}', which holds the class; {nearest(field, fields)} "
-                    "Name it by --label-column NAME, or give --labels FILE.csv"
+                    f"{where}: no '{field}', which holds the class; {nearest(field, fields)}; "
+                    "name it by --label-column NAME, or give --labels FILE.csv"
                 )
         found = [fields[field] for fields in known]
     elif class_map.pattern is not None:

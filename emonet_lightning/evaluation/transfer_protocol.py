@@ -61,7 +61,11 @@ def run_transfer(
         MissingInputError: a file or map that is not there.
         DataError: wrong content; names the line, the head or class, and the remedy.
     """
-    for option, value, least in (("num-draws", num_draws, 1), ("num-permutations", num_permutations, 1)):
+    for option, value, least in (
+        ("num-draws", num_draws, 1),
+        ("num-permutations", num_permutations, 1),
+        ("seed", seed, 0),
+    ):
         if value < least:
             raise UsageError(f"--{option} {value}: at least {least}")
     if not 0 < level < 1:

@@ -171,10 +171,11 @@ def flat_numbers(text: str) -> dict[str, float] | None:
     flat = dict(found.pairs)
     if len(flat) != len(found.pairs) or not {int, float}.issuperset(map(type, flat.values())):
         return None
-    return flat if all(map(_is_finite, flat.values())) else None
+    return flat if all(map(is_finite, flat.values())) else None
 
 
-def _is_finite(number: float) -> bool:
+def is_finite(number: float) -> bool:
+    """Whether a number is finite as a float."""
     try:
         return math.isfinite(number)
     except OverflowError:  # a whole number of more than 308 digits
@@ -271,6 +272,6 @@ def _number(answer: Any, where: str) -> float | bool | None:
         answer = parse_value(answer, where)
     if answer is None or isinstance(answer, bool):
         return answer
-    if not isinstance(answer, int | float) or not _is_finite(answer):
+    if not isinstance(answer, int | float) or not is_finite(answer):
         raise DataError(f"{where}: {_ends(repr(answer))} is not a finite number; correct it or leave the emotion out")
     return float(answer)

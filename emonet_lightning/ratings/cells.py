@@ -178,10 +178,13 @@ def _from_long(
     columns: dict[str, int | None] = {}
     for number, row in enumerate(table.rows):
         name, text = row[emotion], row[rating]
-        if name not in columns:
-            columns[name] = find_dimension(name, taxonomy, table.where(number))
+        try:
+            if name not in columns:
+                columns[name] = find_dimension(name, taxonomy, table.where(number))
+            value = float(text) if is_number(text) else parse_value(text, table.where(number))
+        except DataError as error:
+            raise table.explained(error, number) from error
         column = columns[name]
-        value = float(text) if is_number(text) else parse_value(text, table.where(number))
         if value is not None and column is not None:
             found.kinds.add(isinstance(value, bool))
             found.add(number, raters[number], [column], [float(value)])
