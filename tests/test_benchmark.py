@@ -311,3 +311,13 @@ def test_emotions_near_the_threshold_of_reliability_are_named(found):
     ]
     assert found["reliable"]["uncertain"] == expected
     assert "clear" not in expected
+
+
+def test_only_a_system_of_unknown_scale_can_be_off_it():
+    panel, truth = made_panel()
+    share = truth / 10
+    systems = [SystemScores("service", share), SystemScores("heads", share, on_scale=True)]
+    found = judge(panel, [*systems, *trivial_systems(panel, TAXONOMY.slugs)], TAXONOMY, num_draws=5)
+    assert [name for name, system in found["systems"].items() if system["off_scale"]] == ["service"]
+    off = {(gap["system"], gap["metric"]) for gap in found["against_humans"] if gap["off_scale"]}
+    assert off == {("service", key) for key in ("kappa_truncate", "kappa_round", "kappa_pooled_round")}

@@ -133,7 +133,7 @@ def judge(
             else found
             for key, found in figures.items()
         }
-        judged.append(Judged(own, figures, in_means, scored, off_scale(own.scores, low, high)))
+        judged.append(Judged(own, figures, in_means, scored, _is_off_scale(own, low, high)))
         advance(1)
     subject = subject if subject is not None else next((s.name for s in systems if s.kind == "system"), None)
     pairs = Pairs(panel._replace(values=values), [one.system for one in judged], low, high)
@@ -193,6 +193,10 @@ def judge(
         "released_protocol": pairs.released_protocol(groups, taxonomy.names),
         "group_tests": pairs.group_tests(groups),
     }
+
+
+def _is_off_scale(system: SystemScores, low: float, high: float) -> bool:
+    return system.kind == "system" and not system.on_scale and off_scale(system.scores, low, high)
 
 
 def _uncertain(alpha: Array, slugs: Sequence[str], level: float) -> list[str]:

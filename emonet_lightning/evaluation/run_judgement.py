@@ -62,7 +62,7 @@ def judge_heads(
     if rows.ratings is None:
         return Judgement({**metrics, **_binary(scores, rows.truth, rows.groups, taxonomy)}, None)
     panel = test_panel(rows, name)
-    heads = SystemScores(HEADS, scores)
+    heads = SystemScores(HEADS, scores, on_scale=True)
     systems = [heads, *trivial_systems(panel, taxonomy.slugs, subject=heads, train_mean=train_mean)]
     found = judge(panel, systems, taxonomy)
     for prefix, part in (("", found["systems"][HEADS]), ("rater_", found["humans"])):

@@ -36,6 +36,8 @@ class SystemScores(NamedTuple):
     """[N, K], any finite scale; NaN: the system gave none."""
     kind: Literal["system", "trivial", "reference"] = "system"
     notes: tuple[str, ...] = ()
+    on_scale: bool = False
+    """Known to be on the scale of the ratings, however small the values are."""
 
 
 def slots(panel: Panel) -> Array:
