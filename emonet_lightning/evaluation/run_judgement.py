@@ -73,7 +73,9 @@ def judge_heads(
         values = judge_system(
             scores[:, own], panel.values[..., own], slots(panel)[..., own], dimension.low, dimension.high, None
         )
-        metrics |= {f"test/{key}/{dimension.slug}": float(v[0]) for key, v in values.items() if not np.isnan(v[0])}
+        metrics |= {
+            f"test/{key}/{dimension.slug}": float(v[0, 0]) for key, v in values.items() if not np.isnan(v[0, 0])
+        }
     return Judgement(dict(sorted(metrics.items())), found)
 
 
