@@ -78,6 +78,7 @@ def test_extra_dimensions_are_judged_on_their_own_range_and_stay_out_of_means():
     assert found.metrics["test/spearman"] == plain.metrics["test/spearman"]
     expected = agreement.system_kappa(scores[:, 2:], rows.ratings[..., 2:], -3, 3, "round")
     assert found.metrics["test/kappa_round/valence"] == pytest.approx(np.nanmean(expected))
+    assert "test/auroc/valence" not in found.metrics
     assert len(found.agreement["taxonomy"]["emotions"]) == 2
 
 

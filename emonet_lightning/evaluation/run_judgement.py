@@ -73,9 +73,9 @@ def judge_heads(
         values = judge_system(
             scores[:, own], panel.values[..., own], slots(panel)[..., own], dimension.low, dimension.high, None
         )
-        metrics |= {
-            f"test/{key}/{dimension.slug}": float(v[0, 0]) for key, v in values.items() if not np.isnan(v[0, 0])
-        }
+        for key, value in values.items():  # presence means nothing on a dimension from minus to plus
+            if key not in ("average_precision", "auroc") and not np.isnan(value[0, 0]):
+                metrics[f"test/{key}/{dimension.slug}"] = float(value[0, 0])
     return Judgement(dict(sorted(metrics.items())), found)
 
 
