@@ -149,7 +149,9 @@ def _call(name: str, rest: list[str]) -> None:
     flags = {f"--{key}" for key, parameter in signature.items() if parameter.annotation is bool}
     # an option that is a list may be given several times
     lists = {f"--{key}" for key, parameter in signature.items() if "list[" in str(parameter.annotation)}
-    rest = [re.sub(r"^--\w+", lambda word: word[0] + "+" if word[0] in lists else word[0], word) for word in rest]
+    rest = [
+        re.sub(r"^--\w+(?!\+|\w)", lambda word: word[0] + "+" if word[0] in lists else word[0], word) for word in rest
+    ]
     following = [*rest[1:], "--"]
     rest = [f"{a}=true" if a in flags and b.startswith("--") else a for a, b in zip(rest, following, strict=False)]
     try:

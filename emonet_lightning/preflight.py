@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from emonet_lightning.bundle import HeadsBundle
@@ -19,7 +20,8 @@ from emonet_lightning.errors import MissingInputError, UsageError
 from emonet_lightning.heads import resolve_widths
 from emonet_lightning.io import make_folder
 from emonet_lightning.losses import OUTPUT_MAP
-from emonet_lightning.packing.seals import seal_of
+from emonet_lightning.packing.packed import MANIFEST, PackedSet
+from emonet_lightning.packing.seals import refuse_sealed, seal_of
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.taxonomy import Taxonomy
 
@@ -53,7 +55,11 @@ def check_run(stages: Sequence[EmoNetCLI]) -> None:
     onnx = "onnx" in forms or "onnx_images" in forms
     check_forms(output_map, last["model"]["l2_normalise"], onnx=onnx, released="released" in forms)
     if last["neutral"] and not last["neutral"].startswith(EMBEDDED):
-        find_images(Path(last["neutral"]).expanduser(), split=None)
+        neutral = Path(last["neutral"]).expanduser()
+        find_images(neutral, split=None)
+        if (neutral / MANIFEST).is_file():  # means of the test's own faces would be fitted on it
+            packed = PackedSet.open(neutral)
+            refuse_sealed(packed, np.arange(len(packed)), seals)
     for before, after in itertools.pairwise(stages):
         _check_chain(before.run_config["model"], after.run_config["model"])
 

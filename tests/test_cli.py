@@ -40,3 +40,10 @@ def test_doctor_prints_json_with_a_bare_flag(capsys):
     code = main(["doctor", "--json", "--timeout", "0.5"])
     found = json.loads(capsys.readouterr().out)
     assert (code == 0) == found["fit"]
+
+
+@pytest.mark.parametrize("option", ["--scores", "--scores+"])
+def test_an_option_that_is_a_list_may_be_repeated_in_either_spelling(tmp_path, capsys, option):
+    words = ["evaluate", "transfer", option, f"a={tmp_path}/a.jsonl", option, f"a={tmp_path}/b.jsonl"]
+    assert main([*words, "--map", "ferd", "--out", str(tmp_path / "out")]) == 2
+    assert "two systems are named 'a'" in capsys.readouterr().err

@@ -435,3 +435,12 @@ def test_packing_what_several_rated_offers_the_seal(tmp_path, capsys):
     assert "pack it with --sealed" in capsys.readouterr().out
     pack_command(str(tmp_path / "images"), str(tmp_path / "sealed"), sealed=True, **options)
     assert "--sealed" not in capsys.readouterr().out
+
+
+def test_neutral_means_are_not_taken_from_the_faces_of_the_test(small_sets, encoder_options, tmp_path, capsys):
+    shutil.copytree(small_sets["hq"], tmp_path / "calm")
+    words = ["fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", "--test_data=ExpertRatings"]
+    words += [f"--test_data.path={small_sets['hq']}", f"--neutral={tmp_path / 'calm'}", f"--out={tmp_path / 'run'}"]
+    assert main([*words, *QUICK, *encoder_options]) == 65
+    assert "sealed test set" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "run").exists()

@@ -131,8 +131,8 @@ def write_agreement(out: Path, found: dict[str, Any], taxonomy: Taxonomy) -> Non
     from emonet_lightning.reporting.agreement_report import write_agreement_report
     from emonet_lightning.reporting.agreement_tables import headline_table
 
-    write_json(out / AGREEMENT_FILE, found)
     write_agreement_report(out, found, taxonomy)
+    write_json(out / AGREEMENT_FILE, found)  # last: where it is, the report is whole
     console = Console()
     for note in found["ratings"]["notes"]:
         console.print(f"{found['ratings']['name']}: {note}", highlight=False, markup=False)
@@ -174,7 +174,7 @@ def _report_checks(ratings: str, checks: list[Check]) -> None:
     for column in ("figure", "of", "computed", "published", "tolerance", ""):
         table.add_column(column, justify="right" if column in ("computed", "published", "tolerance") else "left")
     for check in checks:
-        verdict = "not in the file" if check.computed is None else "within" if check.is_hit else "MISS"
+        verdict = "cannot be computed" if check.computed is None else "within" if check.is_hit else "MISS"
         computed = "-" if check.computed is None else f"{check.computed:.4f}"
         style = "bold red" if verdict == "MISS" else ""
         row = (check.metric, check.what, computed, f"{check.published:.4f}", f"{check.tolerance:g}", verdict)

@@ -58,7 +58,6 @@ def transfer_command(
 
     from emonet_lightning.reporting.transfer_report import console_table, write_report
 
-    folder = make_folder(out)
     content = run_transfer(
         _named(scores),
         map,
@@ -73,6 +72,7 @@ def transfer_command(
         seed=seed,
         level=level,
     )
+    folder = make_folder(out)
     write_json(folder / RESULT_FILE, content)
     write_report(folder, content)
     console = Console()

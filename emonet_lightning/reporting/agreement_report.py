@@ -51,6 +51,9 @@ def write_agreement_report(
     if found.get("reliability"):
         scale = taxonomy.dimensions[0]
         drawn["reliability"] = agreement_figures.reliability(found, scale.low, scale.high)
+    else:  # of an earlier report with systems
+        for stale in (out_dir / "figures").glob("reliability.*"):
+            stale.unlink()
     paths = [path for name, figure in drawn.items() for path in drawing.save(figure, out_dir / "figures", name)]
     report = out_dir / REPORT_FILE
     atomic_write(report, agreement_text(found, notes))

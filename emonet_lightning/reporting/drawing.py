@@ -6,6 +6,7 @@ Okabe and Ito, which colour-blind readers can tell apart; where there are more f
 
 import io
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,11 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
         OutputError: the folder cannot be written.
     """
     paths = []
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # placed once for both: that takes longer than drawing
-    for ending, render in (("png", png), ("pdf", pdf)):
-        paths.append(Path(folder) / f"{name}.{ending}")
-        atomic_write(paths[-1], render(figure))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script that the font lacks: drawn as boxes
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # placed once for both: that takes longer than drawing
+        for ending, render in (("png", png), ("pdf", pdf)):
+            paths.append(Path(folder) / f"{name}.{ending}")
+            atomic_write(paths[-1], render(figure))
     return paths
