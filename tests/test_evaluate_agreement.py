@@ -205,7 +205,10 @@ def published(hq):
             "trivial_tolerance": 1,
             "trivial": {"random": {"all": 0.0}},
         },
-        "spearman": {"tolerance": 1, "systems": {"Nobody": {"all": 0.0}}},
+        "spearman": {  # of too few images (fewer than 100), and of a system that is not there
+            "tolerance": 1,
+            "systems": {"Gemini 2.5 Pro 03-25 ZS": {"all": 0.0}, "Nobody": {"all": 0.0}},
+        },
         "present_emotions": {"mean": present.mean(), "std": present.std(), "tolerance": 1e-9},
     }
 
@@ -214,9 +217,9 @@ def test_published_figures_are_reached_by_the_publications_own_rules(published):
     case, figures = published
     checks = compare_published(*case, figures)
     unknown = [check for check in checks if check.computed is None]
-    assert [check.what for check in unknown] == ["Nobody, all"]
+    assert [check.what for check in unknown] == ["Gemini 2.5 Pro 03-25 ZS, all", "Nobody, all"]
     assert [check for check in checks if check.computed is not None and not check.is_hit] == []
-    assert len(checks) == 3 + 41 + 3 + 3 + 1 + 2
+    assert len(checks) == 3 + 41 + 3 + 3 + 2 + 2
 
 
 def test_a_published_figure_that_is_missed_is_seen(published):
