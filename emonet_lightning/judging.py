@@ -22,6 +22,7 @@ from emonet_lightning.packing.ledger import USE_FILE, record_test
 from emonet_lightning.preflight import decisive
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.taxonomy import Taxonomy
+from emonet_lightning.tracking import log_test
 
 RUN_FILE = "run.yaml"
 RESULTS_FILE = "results.json"
@@ -70,6 +71,8 @@ def _evaluate(subcommand: str, argv: list[str]) -> None:
         result = Judgement({key: float(value) for key, value in cli.trainer.callback_metrics.items()}, None)
     write_results(folder, result)
     if subcommand == "test":
+        if cli.trainer.is_global_zero:
+            log_test(cli.trainer.loggers, result, folder, cli.model.taxonomy, 0)
         report_test(folder, cli.model.taxonomy)
     elif cli.trainer.is_global_zero:
         console().print_json(data={key: value for key, value in result.metrics.items() if key.count("/") == 1})

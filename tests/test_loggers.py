@@ -1,6 +1,7 @@
 """Experiment loggers by configuration, without an account or a network."""
 
 import csv
+import json
 
 import pytest
 
@@ -27,6 +28,11 @@ def test_wandb_works_offline_and_keeps_its_files_in_the_run_folder(words, tmp_pa
     content = file.read_bytes()
     for key in (b"val/score", b"train/loss/anger", b"test/spearman", b"time/rows_per_second"):
         assert key in content, key
+    media = [path for path in (tmp_path / "run" / "wandb").rglob("media/**/*") if path.is_file()]
+    assert any(path.suffix == ".png" and "figures" in path.name for path in media)
+    (table,) = [json.loads(path.read_text()) for path in media if path.name.endswith(".table.json")]
+    assert [row[0] for row in table["data"]][:2] == ["one rater with the others", "heads"]
+    assert table["columns"][3:6] == ["oracle_kappa_binned", "oracle_kappa_binned/low", "oracle_kappa_binned/high"]
     assert wandb.run is None  # finished: a next stage begins a run of its own
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
@@ -41,4 +47,9 @@ def test_csv_and_tensorboard_write_into_the_run_folder(words, tmp_path, monkeypa
     assert sum(bool(row["val/score"]) for row in rows) == 2
     assert sum(bool(row["test/spearman"]) for row in rows) == 1
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
-    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    words = ["test", f"--run={tmp_path / 'run'}", "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=tested"]
+    assert main([*words, "--trainer.enable_progress_bar=false"]) == 0
+    (table,) = (tmp_path / "tested").rglob("metrics.csv")
+    (row,) = [row for row in csv.DictReader(table.open()) if row["test/spearman"]]
+    assert float(row["test/spearman/low"]) <= float(row["test/spearman"]) <= float(row["test/spearman/high"])
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "tested"}
