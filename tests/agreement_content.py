@@ -159,7 +159,10 @@ def agreement_content(taxonomy, raters=8, systems=SYSTEMS, trivial=TRIVIAL, defi
         humans = {
             "metrics": metrics,
             "num_present": [int(count) for count in rng.integers(10, 900, num)],
-            "per_rater": {key: {name: float(0.2 + 0.1 * rng.random()) for name in human} for key in shown},
+            "per_rater": {
+                chosen: {key: {name: float(0.2 + 0.1 * rng.random()) for name in human} for key in shown}
+                for chosen in ("all", "reliable", "rest")
+            },
         }
     names = [dimension.name for dimension in taxonomy.dimensions[:num]]
     protocol = {

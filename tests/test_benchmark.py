@@ -1,6 +1,7 @@
 """judge: what agreement.json says of systems, raters and their differences."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -321,3 +322,17 @@ def test_only_a_system_of_unknown_scale_can_be_off_it():
     assert [name for name, system in found["systems"].items() if system["off_scale"]] == ["service"]
     off = {(gap["system"], gap["metric"]) for gap in found["against_humans"] if gap["off_scale"]}
     assert off == {("service", key) for key in ("kappa_truncate", "kappa_round", "kappa_pooled_round")}
+
+
+def test_each_rater_stands_alone_on_all_reliable_and_other_emotions(case, found):
+    panel, _ = case
+    single = agreement.rater_scores(panel.values, 0, 7, 1.0)
+    reliable = np.array([slug in found["reliable"]["emotions"] for slug in TAXONOMY.slugs])
+    per_rater = found["humans"]["per_rater"]
+    for name, chosen in (("all", np.ones(4, dtype=bool)), ("reliable", reliable), ("rest", ~reliable)):
+        for key in ("kappa_truncate", "spearman"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                expected = np.nanmean(single[key][:, chosen], axis=1)
+            assert list(per_rater[name][key].values()) == pytest.approx(expected.tolist())
+    assert list(per_rater["all"]["mae"]) == panel.raters

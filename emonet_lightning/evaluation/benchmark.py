@@ -13,7 +13,8 @@ agreement.json (`schema`: emonet_lightning agreement 1; undefined figures are nu
     metrics         {key: name, rule (one sentence), human (key of the raters' figure beside it), higher_is_better,
                      against_humans (key of the figure that is like for like with it, null: none), own_scale}
     headline        keys of the main table; present_threshold: mean rating from which an emotion is present
-    humans          metrics {key: SUMMARY}, per_rater {key: {rater: mean over emotions}}, num_present [K] images
+    humans          metrics {key: SUMMARY}, per_rater {set: {key: {rater: mean over emotions}}},
+                     num_present [K] images
     systems         {name: kind (system, trivial or reference), notes, num_images, images_per_emotion {min, max},
                      num_emotions_scored, off_scale (on 0..1), tie_spread (sd of the binned kappa over orders of
                      images), metrics {key: SUMMARY}}
@@ -119,6 +120,7 @@ def judge(
     advance(1)
     sets = emotion_sets(human["alpha_interval"][0], RELIABLE_ALPHA)
     rated = np.asarray(~np.isnan(values).all(axis=1))  # [N, K]
+    single = rater_scores(values, low, high, threshold)
     target = column_mean(values.swapaxes(0, 1))
     in_draws = varied(target, weights)
     judged: list[Judged] = []
@@ -169,8 +171,14 @@ def judge(
         "humans": {
             "metrics": {key: summary(own, own, rated.sum(axis=0), sets, level) for key, own in human.items()},
             "per_rater": {
-                key: {rater: number(mean) for rater, mean in zip(panel.raters, column_mean(per.T), strict=True)}
-                for key, per in rater_scores(values, low, high, threshold).items()
+                name: {
+                    key: {
+                        rater: number(mean)
+                        for rater, mean in zip(panel.raters, column_mean(per[:, chosen].T), strict=True)
+                    }
+                    for key, per in single.items()
+                }
+                for name, chosen in sets.items()
             },
             "num_present": (target >= threshold).sum(axis=0).tolist(),
         },

@@ -14,9 +14,9 @@ PASSES = 0.05
 """The released test calls a system a possible annotator above this p."""
 
 
-def raters_markdown(found: Mapping[str, Any]) -> str:
-    """Each rater's own figures, mean over emotions; of very many raters, how these are spread."""
-    figures = (found.get("humans") or {}).get("per_rater") or {}
+def raters_markdown(found: Mapping[str, Any], subset: str) -> str:
+    """Each rater's own figures, mean over a set of emotions; of very many raters, how these are spread."""
+    figures = ((found.get("humans") or {}).get("per_rater") or {}).get(subset) or {}
     raters = found["ratings"]["raters"]
     if len(raters) > MAX_RATERS:
         rows = []

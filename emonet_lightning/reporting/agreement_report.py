@@ -12,7 +12,7 @@ from emonet_lightning.reporting import agreement_annotators as annotators
 from emonet_lightning.reporting import agreement_reading as reading
 from emonet_lightning.reporting import agreement_tables as tables
 from emonet_lightning.reporting.agreement_tables import headline_table
-from emonet_lightning.reporting.agreement_values import FEWEST_IN_BIN, compared_key, ranked, title_of
+from emonet_lightning.reporting.agreement_values import FEWEST_IN_BIN, compared_key, ranked, subsets, title_of
 from emonet_lightning.reporting.markdown import literal
 from emonet_lightning.taxonomy import Taxonomy
 
@@ -88,8 +88,9 @@ def _sections(found: Mapping[str, Any], notes: Sequence[str]) -> Iterable[str]:
         yield from annotators.released(found)
     if (found.get("humans") or {}).get("per_rater"):
         yield "## Each rater"
-        yield "A rater against the other raters, mean over emotions."
-        yield annotators.raters_markdown(found)
+        for subset, size in subsets(found).items():
+            yield f"A rater against the other raters, mean over emotions: {subset} {size}."
+            yield annotators.raters_markdown(found, subset)
     yield "## All metrics"
     yield "Mean over all emotions with its interval (↓: lower is better); single emotions are in `agreement.json`."
     for family, metrics in tables.metric_families(found).items():
