@@ -18,7 +18,7 @@ from emonet_lightning.errors import UsageError
 from emonet_lightning.io import sha256_file
 from emonet_lightning.judging import run_folder
 
-EPOCHS = 100  # so many that a signal on a busy machine still comes before the end
+EPOCHS = 50  # so many that a signal on a busy machine still comes before the end
 QUICK = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=1", "--trainer.logger=false",
          "--trainer.enable_progress_bar=false", "--model.widths=[8]"]  # fmt: skip
 
@@ -34,8 +34,9 @@ def interrupted(tmp_path_factory, small_sets, encoder_options):
     last = folder / "run" / "checkpoints" / "last.ckpt"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "emonet_lightning", *words], stderr=subprocess.PIPE, text=True, env=environment
-    )
+        [sys.executable, "-m", "emonet_lightning", *words], stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores Ctrl-C
+    )  # fmt: skip
     deadline = time.monotonic() + 300
     while not last.is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -66,14 +68,16 @@ def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
 def png(figure: Figure) -> bytes:
     """Render as PNG; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    figure.set_dpi(_DPI)
+    # the canvas itself: `savefig` draws once more, for a layout that is placed already
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def pdf(figure: Figure) -> bytes:
     """Render as PDF for print; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None, "Creator": None, "Producer": None})
     return buffer.getvalue()
 
 
