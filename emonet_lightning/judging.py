@@ -90,7 +90,14 @@ def interruptible(message: str) -> Iterator[None]:
 def judge(cli: EmoNetCLI, data: Any, train_mean: Any) -> Judgement:
     """Judge the scores that the Trainer's last test collected, against the raters of `data`."""
     _, scores = cli.model.take_scores()
-    return judge_heads(scores, data.test_data(), cli.model.taxonomy, name=data.sets[-1].name, train_mean=train_mean)
+    return judge_heads(
+        scores,
+        data.test_data(),
+        cli.model.taxonomy,
+        name=data.sets[-1].name,
+        train_mean=train_mean,
+        num_draws=cli.run_config["num_draws"],
+    )
 
 
 @rank_zero_only

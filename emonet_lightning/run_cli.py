@@ -16,6 +16,7 @@ from typing import Any, Literal
 import jsonargparse
 import torch
 import yaml
+from jsonargparse.typing import PositiveInt
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -112,6 +113,7 @@ class EmoNetCLI(LightningCLI):
         parser.add_argument(
             "--neutral", type=str | None, default=None, help="After fit: neutral faces to fit means on."
         )
+        parser.add_argument("--num_draws", type=PositiveInt, default=500, help="Bootstrap draws of a test's intervals.")
         parser.add_lightning_class_args(BestHeads, "best_heads")
         for name in LINKED:
             parser.link_arguments(f"model.{name}", f"data.init_args.{name}")

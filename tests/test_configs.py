@@ -14,7 +14,13 @@ from emonet_lightning.synthesis.faces import RenderedFaces
 from emonet_lightning.taxonomy import Taxonomy
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-QUICK = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.devices=1", "--model.widths=[8]"]
+QUICK = [
+    "--trainer.max_epochs=1",
+    "--trainer.accelerator=cpu",
+    "--trainer.devices=1",
+    "--model.widths=[8]",
+    "--num_draws=20",
+]
 QUIET = ["--trainer.enable_progress_bar=false"]
 
 

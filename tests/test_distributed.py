@@ -26,7 +26,7 @@ def runs(tmp_path_factory, small_sets, encoder_options):
     folder = tmp_path_factory.mktemp("runs")
     words = [
         "fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", "--data.batch_size=50",
-        "--test_data=ExpertRatings", f"--test_data.path={small_sets['hq']}",
+        "--test_data=ExpertRatings", f"--test_data.path={small_sets['hq']}", "--num_draws=50",
         "--model.dropout=0", "--model.widths=[24]", "--trainer.max_epochs=2", "--trainer.accelerator=cpu",
         "--trainer.enable_progress_bar=false", *encoder_options,
     ]  # fmt: skip
@@ -45,7 +45,8 @@ def test_training_in_two_processes_agrees_with_one(runs):
 
 
 def test_figures_of_one_checkpoint_are_byte_equal_however_it_is_evaluated(runs, tmp_path):
-    base = ["test", f"--run={runs / 'one'}", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    base = ["test", f"--run={runs / 'one'}", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
+            "--num_draws=50"]  # fmt: skip
     variants = {
         "plain": [],
         "batch_size": ["--data.batch_size=7"],

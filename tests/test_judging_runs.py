@@ -8,7 +8,7 @@ import pytest
 
 from emonet_lightning.cli import main
 
-QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--num_draws=20"]
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +124,11 @@ def test_help_is_help(command, capsys):
         main([command, "--help"])
     assert not stopped.value.code
     assert "--data" in capsys.readouterr().out
+
+
+def test_the_number_of_draws_is_an_option(run, small_sets, tmp_path, capsys):
+    rated = ["--data=ExpertRatings", f"--data.path={small_sets['hq']}"]
+    assert main(["test", f"--run={run}", *rated, *QUIET[:2], "--num_draws=7", f"--out={tmp_path}"]) == 0
+    assert json.loads((tmp_path / "agreement.json").read_text())["bootstrap"]["num_draws"] == 7
+    assert main(["test", f"--run={run}", *rated, *QUIET[:2], "--num_draws=0", f"--out={tmp_path / 'none'}"]) == 2
+    assert "num_draws" in capsys.readouterr().err.strip().splitlines()[-1]

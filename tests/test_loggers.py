@@ -13,7 +13,7 @@ def words(small_sets, encoder_options, tmp_path):
     """A short fit with a test."""
     return [
         "fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", "--test_data=ExpertRatings",
-        f"--test_data.path={small_sets['hq']}", "--model.widths=[8]", "--trainer.max_epochs=2",
+        f"--test_data.path={small_sets['hq']}", "--model.widths=[8]", "--trainer.max_epochs=2", "--num_draws=20",
         "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.enable_progress_bar=false",
         f"--out={tmp_path / 'run'}", *encoder_options,
     ]  # fmt: skip
@@ -48,7 +48,7 @@ def test_csv_and_tensorboard_write_into_the_run_folder(words, tmp_path, monkeypa
     assert sum(bool(row["test/spearman"]) for row in rows) == 1
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
     words = ["test", f"--run={tmp_path / 'run'}", "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=tested"]
-    assert main([*words, "--trainer.enable_progress_bar=false"]) == 0
+    assert main([*words, "--trainer.enable_progress_bar=false", "--num_draws=20"]) == 0
     (table,) = (tmp_path / "tested").rglob("metrics.csv")
     (row,) = [row for row in csv.DictReader(table.open()) if row["test/spearman"]]
     assert float(row["test/spearman/low"]) <= float(row["test/spearman"]) <= float(row["test/spearman/high"])

@@ -16,6 +16,7 @@ def run(tmp_path_factory, small_sets, encoder_options):
     config.write_text(f"""
 model: {{widths: [16], dropout: 0.1, lr: 1.0e-2}}
 trainer: {{max_epochs: 2, accelerator: cpu, devices: 1, enable_progress_bar: false}}
+num_draws: 20
 test_data: {{class_path: ExpertRatings, init_args: {{path: {small_sets["hq"]}}}}}
 export: [released]
 stages:

@@ -43,7 +43,13 @@ class Judgement(NamedTuple):
 
 
 def judge_heads(
-    scores: Array, rows: TestRows, taxonomy: Taxonomy, *, name: str, train_mean: Array | None = None
+    scores: Array,
+    rows: TestRows,
+    taxonomy: Taxonomy,
+    *,
+    name: str,
+    train_mean: Array | None = None,
+    num_draws: int = NUM_DRAWS,
 ) -> Judgement:
     """Judge heads beside their raters and trivial systems; against agreed yes and no where the set is binary.
 
@@ -53,6 +59,7 @@ def judge_heads(
         taxonomy: columns.
         name: of the set.
         train_mean: mean training target [K], the `training mean` system.
+        num_draws: bootstrap draws of the intervals.
     """
     scores = np.where(np.isnan(scores).any(axis=0), np.nan, scores)
     metrics = {
@@ -60,11 +67,11 @@ def judge_heads(
         "test/num_samples": float(len(scores)),
     }
     if rows.ratings is None:
-        return Judgement({**metrics, **_binary(scores, rows.truth, rows.groups, taxonomy)}, None)
+        return Judgement({**metrics, **_binary(scores, rows.truth, rows.groups, taxonomy, num_draws)}, None)
     panel = test_panel(rows, name)
     heads = SystemScores(HEADS, scores, on_scale=True)
     systems = [heads, *trivial_systems(panel, taxonomy.slugs, subject=heads, train_mean=train_mean)]
-    found = judge(panel, systems, taxonomy)
+    found = judge(panel, systems, taxonomy, num_draws=num_draws)
     for prefix, part in (("", found["systems"][HEADS]), ("rater_", found["humans"])):
         for key, figures in part["metrics"].items():
             metrics |= _flat(f"test/{prefix}{key}", figures, taxonomy)
@@ -96,9 +103,11 @@ def clusters(groups: list[str | None]) -> list[str | None] | None:
     return groups if len(set(named)) < len(named) else None
 
 
-def _binary(scores: Array, positive: Array, groups: list[str | None], taxonomy: Taxonomy) -> dict[str, float]:
+def _binary(
+    scores: Array, positive: Array, groups: list[str | None], taxonomy: Taxonomy, num_draws: int
+) -> dict[str, float]:
     """Average precision with its interval, beside the share of yes, which is the level of chance."""
-    weights = draws(len(scores), NUM_DRAWS, 0, clusters(groups))
+    weights = draws(len(scores), num_draws, 0, clusters(groups))
     own = average_precision(scores, positive, weights)
     share = column_mean(positive)
     share = np.where((share > 0) & (share < 1), share, np.nan)
