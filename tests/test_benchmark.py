@@ -336,3 +336,10 @@ def test_each_rater_stands_alone_on_all_reliable_and_other_emotions(case, found)
                 expected = np.nanmean(single[key][:, chosen], axis=1)
             assert list(per_rater[name][key].values()) == pytest.approx(expected.tolist())
     assert list(per_rater["all"]["mae"]) == panel.raters
+
+
+def test_pairs_of_raters_without_a_kappa_are_counted_by_their_reason(found):
+    pairs = found["humans"]["undefined_pairs"]
+    assert pairs["num_pairs"] == [6, 6, 6, 6]
+    assert pairs["constant"] == [0, 0, 6, 0]  # nobody ever gave the third emotion
+    assert pairs["apart"] == [0, 0, 0, 0]

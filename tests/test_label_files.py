@@ -13,7 +13,7 @@ from emonet_lightning.errors import DataError
 from emonet_lightning.packing.shards import pack
 from emonet_lightning.packing.sources import open_source
 from emonet_lightning.ratings.consensus import binary_questions
-from emonet_lightning.ratings.released import read_binary_csv
+from emonet_lightning.ratings.layouts import read_labels
 from emonet_lightning.taxonomy import Taxonomy
 
 
@@ -52,7 +52,7 @@ def test_binary_csv_joins_images_by_zero_padded_id(tmp_path):
 
 
 def test_released_binary_csv_has_the_published_totals_and_vote_patterns(real_data):
-    ratings = read_binary_csv(real_data / "binary.csv", TAXONOMY)
+    ratings = read_labels(real_data / "binary.csv", TAXONOMY, {}).ratings
     assert (len(ratings.row), len(ratings.keys)) == (65_686, 19_999)
     assert (int(ratings.value.sum()), int((ratings.value == 0).sum())) == (37_800, 27_886)
     assert (ratings.keys[0], ratings.keys[-1]) == ("00000", "19998")
@@ -68,7 +68,7 @@ def test_released_binary_csv_has_the_published_totals_and_vote_patterns(real_dat
 
 def test_a_prompted_emotion_settles_which_question_was_the_target(tmp_path):
     table = write(tmp_path / "b.csv", "path,annotator,value,emotion\n0,human-4,False,Anger\n0,human-4,False,Awe\n")
-    ratings = read_binary_csv(table, TAXONOMY)
+    ratings = read_labels(table, TAXONOMY, {}).ratings
     assert binary_questions(ratings).ambiguous.all()
     questions = binary_questions(ratings, ["anger"])
     assert [ratings.slugs[i] for i in questions.slug_index[questions.is_target]] == ["anger"]

@@ -6,8 +6,8 @@ import pytest
 from emonet_lightning.data.labels import binary_labels, rated_labels, rater_cube, resting_levels
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.ratings.consensus import binary_questions
+from emonet_lightning.ratings.layouts import read_labels
 from emonet_lightning.ratings.long_form import Ratings
-from emonet_lightning.ratings.released import read_binary_csv
 from emonet_lightning.taxonomy import Taxonomy
 
 FORTY = Taxonomy.load("emonet40")
@@ -247,7 +247,7 @@ def test_tables_of_several_sets_are_stacked_and_their_shares_count_only_labels()
 
 
 def test_released_binary_votes_give_the_published_totals(real_data):
-    found = read_binary_csv(real_data / "binary.csv", FORTY)
+    found = read_labels(real_data / "binary.csv", FORTY, {}).ratings
     table = binary_labels(found, 19_999, FORTY)
     asked = binary_labels(found, 19_999, FORTY, "mean").mask
     assert set(asked.sum(1).tolist()) == {2}

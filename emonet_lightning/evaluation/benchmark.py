@@ -14,7 +14,7 @@ agreement.json (`schema`: emonet_lightning agreement 1; undefined figures are nu
                      against_humans (key of the figure that is like for like with it, null: none), own_scale}
     headline        keys of the main table; present_threshold: mean rating from which an emotion is present
     humans          metrics {key: SUMMARY}, per_rater {set: {key: {rater: mean over emotions}}},
-                     num_present [K] images
+                     num_present [K] images, undefined_pairs {num_pairs, apart, constant} [K] pairs of raters
     systems         {name: kind (system, trivial or reference), notes, num_images, images_per_emotion {min, max},
                      num_emotions_scored, off_scale (on 0..1), tie_spread (sd of the binned kappa over orders of
                      images), metrics {key: SUMMARY}}
@@ -46,6 +46,7 @@ from emonet_lightning.evaluation.agreement import (
     judge_raters,
     judge_system,
     rater_scores,
+    undefined_pairs,
 )
 from emonet_lightning.evaluation.catalogue import HEADLINE, HUMAN_METRICS, METRICS, RELIABLE_ALPHA
 from emonet_lightning.evaluation.columns import Array, column_mean
@@ -120,6 +121,7 @@ def judge(
     advance(1)
     sets = emotion_sets(human["alpha_interval"][0], RELIABLE_ALPHA)
     rated = np.asarray(~np.isnan(values).all(axis=1))  # [N, K]
+    undefined = undefined_pairs(values, low, high)
     single = rater_scores(values, low, high, threshold)
     target = column_mean(values.swapaxes(0, 1))
     in_draws = varied(target, weights)
@@ -180,6 +182,7 @@ def judge(
                 }
                 for name, chosen in sets.items()
             },
+            "undefined_pairs": {name: sums.tolist() for name, sums in undefined._asdict().items()},
             "num_present": (target >= threshold).sum(axis=0).tolist(),
         },
         "systems": {

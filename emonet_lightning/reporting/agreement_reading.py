@@ -105,6 +105,12 @@ def ratings(found: Mapping[str, Any]) -> Iterable[str]:
     )
     yield f"taxonomy {literal(found['taxonomy']['name'])}: {len(found['taxonomy']['emotions'])} emotion(s)"
     yield from _reliable(found)
+    if pairs := (found.get("humans") or {}).get("undefined_pairs"):
+        total, apart, constant = (int(sum(pairs[key])) for key in ("num_pairs", "apart", "constant"))
+        yield (
+            f"pairs of raters without a kappa, over all emotions: {apart + constant} of {total} ({constant} where both "
+            f"gave one and the same level throughout, {apart} that share fewer than two images); left out of means"
+        )
     bootstrap = found["bootstrap"]
     yield (
         f"bootstrap: {bootstrap['num_draws']} draws of {bootstrap['num_units']} {bootstrap['unit']}s, "
