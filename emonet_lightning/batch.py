@@ -19,6 +19,29 @@ class EmotionBatch(NamedTuple):
     """Row of the sample in its data set [B] int64; -1 is padding."""
     num_labels: torch.Tensor
     """Labelled rows per head in the *global* batch [K] float32: the same on all processes."""
+    idle: tuple[int, ...] = ()
+    """Heads without a label in the global batch; plain integers, so that asking never waits for a device."""
+
+
+class PairBatch(NamedTuple):
+    """One process's labelled (row, head) pairs of a global batch, sorted by head: `P` questions that were asked."""
+
+    inputs: torch.Tensor
+    """Pooled features of each pair's row [P, D] float, or its image [P, 3, H, W] uint8."""
+    target: torch.Tensor
+    """What the loss compares with, on the score scale [P] float32."""
+    head: torch.Tensor
+    """Head of each pair [P] int64, rising."""
+    offs: torch.Tensor
+    """Where each head's pairs end [K] int32: cumulative counts."""
+    key: torch.Tensor
+    """Row of the pair's sample in its data set [P] int64."""
+    num_labels: torch.Tensor
+    """Pairs per head in the *global* batch [K] float32: the same on all processes."""
+    num_rows: int
+    """Rows of this process that the pairs are of; in balanced sampling every pair draws its own."""
+    idle: tuple[int, ...] = ()
+    """Heads without a pair in the global batch."""
 
 
 class LabelSource(Protocol):
@@ -27,6 +50,15 @@ class LabelSource(Protocol):
     score_metric: str
     """`spearman` or `average_precision`."""
     seed: int
+    batch_size: int
+    """Rows (or pairs) of a global batch."""
+    steps_per_call: int
+    """Batches that the train loader yields at once; set before `train_dataloader()` is called."""
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of one epoch."""
+        ...
 
     def truth(self, rows: np.ndarray) -> np.ndarray:
         """Return what scores of these rows are compared with [n, K]; NaN where there is nothing."""

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
-from emonet_lightning.batch import EmotionBatch
+from emonet_lightning.batch import EmotionBatch, PairBatch
 from emonet_lightning.data.labels import LabelTable, RatedTest, rater_cube
 from emonet_lightning.data.parts import Part
 from emonet_lightning.data.plan import Folds, cache_root, check_seals, check_set, choose_rows, describe, locate
@@ -101,6 +101,7 @@ class FaceDataModule(LightningDataModule):
         self.rows: dict[str, np.ndarray] = {}
         self.labels: LabelTable | None = None
         self.features: torch.Tensor | None = None
+        self.steps_per_call = 1
 
     # -- set-up ----------------------------------------------------------------------------------------------------
 
@@ -246,9 +247,14 @@ class FaceDataModule(LightningDataModule):
 
     # -- loaders -----------------------------------------------------------------------------------------------------
 
-    def train_dataloader(self) -> DataLoader[EmotionBatch]:
-        """Shuffled by (seed, epoch)."""
-        return self._loader(self._rows(train=True), self._train_plan())
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of one epoch."""
+        return len(self._train_plan())
+
+    def train_dataloader(self) -> DataLoader[list[EmotionBatch | PairBatch]]:
+        """Shuffled by (seed, epoch); each item is the batches of one call of `training_step`."""
+        return self._loader(self._rows(train=True), self._train_plan(), _listed)
 
     def val_dataloader(self) -> DataLoader[EmotionBatch] | list[Any]:
         """Validation rows in fixed blocks, each once; an empty list where there are none."""
@@ -260,7 +266,7 @@ class FaceDataModule(LightningDataModule):
 
     def _eval_loader(self, split: str) -> DataLoader[EmotionBatch]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return self._loader(self._rows(train=False), EvalPlan(self.rows[split], rank, world))
+        return self._loader(self._rows(train=False), EvalPlan(self.rows[split], rank, world), _as_is)
 
     def _train_plan(self) -> TrainPlan:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -274,7 +280,7 @@ class FaceDataModule(LightningDataModule):
         transform = Pixels(spec, self.augmentation if train else None, self.seed)
         return ImageRows(self.sets, self.labels, transform, spec.size)
 
-    def _loader(self, rows: Dataset[EmotionBatch], plan: TrainPlan | EvalPlan) -> DataLoader[EmotionBatch]:
+    def _loader(self, rows: Dataset[EmotionBatch], plan: TrainPlan | EvalPlan, collate: Any) -> DataLoader[Any]:
         workers = self.num_workers if self.features is None else 0  # cached batches are cheaper than a queue
         return DataLoader(
             rows,
@@ -282,7 +288,7 @@ class FaceDataModule(LightningDataModule):
             sampler=plan,  # type: ignore[arg-type]
             num_workers=workers,
             persistent_workers=workers > 0,
-            collate_fn=_as_is,  # type: ignore[arg-type]
+            collate_fn=collate,
         )
 
     def _start(self, part: int) -> int:
@@ -292,3 +298,7 @@ class FaceDataModule(LightningDataModule):
 
 def _as_is(batch: EmotionBatch) -> EmotionBatch:
     return batch
+
+
+def _listed(batch: EmotionBatch) -> list[EmotionBatch | PairBatch]:
+    return [batch]

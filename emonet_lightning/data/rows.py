@@ -51,7 +51,8 @@ class EmotionRows(Dataset[EmotionBatch]):
         if len(rows) < len(key):  # padding is always at the end of a process's share
             inputs, target, mask = (_pad(part, len(key)) for part in (inputs, target, mask))
         num_labels = self.mask[torch.from_numpy(np.ascontiguousarray(index.global_rows))].sum(0).float()
-        return EmotionBatch(inputs, target, mask, key, num_labels)
+        idle = tuple((num_labels == 0).nonzero().flatten().tolist())
+        return EmotionBatch(inputs, target, mask, key, num_labels, idle)
 
 
 class FeatureRows(EmotionRows):
