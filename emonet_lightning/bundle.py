@@ -26,7 +26,7 @@ from emonet_lightning.io import (
 from emonet_lightning.losses import to_scores
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
 
-FORMAT = 1
+FORMAT = 2  # 1 held the weights of each head as [in, out]
 WEIGHTS_FILE = "heads.safetensors"
 MANIFEST_FILE = "manifest.json"
 
@@ -127,7 +127,7 @@ class HeadsBundle:
             raise MissingInputError(f"{folder}: no {MANIFEST_FILE}: not a folder of exported heads or a finished run")
         manifest = read_json(folder / MANIFEST_FILE)
         try:
-            if manifest["format"] != FORMAT:
+            if manifest["format"] not in (1, FORMAT):
                 raise DataError(f"{folder}/{MANIFEST_FILE}: format {manifest['format']}, this version reads {FORMAT}")
             found = Taxonomy.from_dict(manifest["taxonomy"])
             layout = manifest["heads"]
@@ -150,6 +150,8 @@ class HeadsBundle:
             taxonomy.check_digest(found.digest, f"{folder}/{MANIFEST_FILE}")
         tensors = load_tensors(folder / WEIGHTS_FILE, digest)
         bundle.neutral_means = tensors.pop("neutral_means", None)
+        if manifest["format"] == 1:
+            tensors = {name: t.transpose(1, 2) if name.endswith(".weight") else t for name, t in tensors.items()}
         try:
             bundle.heads.load_state_dict(tensors)
         except RuntimeError as error:

@@ -1,7 +1,7 @@
 """EmotionHeads: one small MLP per dimension, stored stacked and computed in one batched product per layer.
 
-The one trade-off: tensors are head-major ([K, in, out]), so that a head is a contiguous slice (per-head optimiser
-state, best-epoch snapshots, released files) at the price of a transpose when a head is written as an `nn.Linear`.
+The one trade-off: tensors are head-major, each head as in `nn.Linear` ([K, out, in]), so that a head is a contiguous
+slice (optimiser state, best-epoch snapshots, released files); activations are therefore feature-major inside.
 """
 
 import itertools
@@ -12,11 +12,15 @@ import torch
 from torch import nn
 
 from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.head_layers import StackedLinear, relu_dropout
+from emonet_lightning.head_pairs import can_group, grouped_linear, pad_by_head
 
 WIDTHS = {"small": (128, 32), "large": (1024, 512, 256)}
 """Hidden widths of the released heads: 151,745 and 1,837,057 parameters a head on 1152-d features."""
 
 OutputMap = Literal["identity", "sigmoid", "coral"]
+FirstLayer = Literal["auto", "mm", "bmm"]
+ComputeDtype = Literal["float32", "bfloat16"]
 
 
 def resolve_widths(widths: str | Sequence[int]) -> tuple[int, ...]:
@@ -30,22 +34,6 @@ def resolve_widths(widths: str | Sequence[int]) -> tuple[int, ...]:
     return tuple(widths)
 
 
-class StackedLinear(nn.Module):
-    """`num_heads` linear layers side by side: weight [K, in, out], bias [K, out]."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # [K, B, in] -> [K, B, out]
-        """Apply head k's layer to x[k]."""
-        return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight)
-
-
 class EmotionHeads(nn.Module):
     """All heads: pooled features [B, D] -> raw outputs [B, K], each head [Linear, ReLU, Dropout] * n + Linear.
 
@@ -57,6 +45,9 @@ class EmotionHeads(nn.Module):
         widths: hidden widths.
         dropout: rate after each hidden layer, one for all or one a layer.
         num_thresholds: L ordered biases per head for the ordinal (CORAL) loss; 0 for none.
+        first_layer: layer 1 of all heads as one matrix product (mm), as a batch of products (bmm), or as measured to
+            be faster on this device and batch size (auto).
+        compute_dtype: type of the products but the last layer's; parameters, gradients and outputs stay float32.
     """
 
     def __init__(
@@ -66,6 +57,8 @@ class EmotionHeads(nn.Module):
         widths: Sequence[int] = WIDTHS["small"],
         dropout: float | Sequence[float] = 0.0,
         num_thresholds: int = 0,
+        first_layer: FirstLayer = "auto",
+        compute_dtype: ComputeDtype = "float32",
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -75,11 +68,13 @@ class EmotionHeads(nn.Module):
         if len(rates) != len(self.widths) or any(not 0.0 <= rate < 1.0 for rate in rates):
             raise UsageError(f"model.dropout: {dropout} must be one rate in [0, 1), or one for each of {self.widths}")
         self.dropout = rates
+        self.first_layer: FirstLayer = first_layer
+        self.compute_dtype: ComputeDtype = compute_dtype
         sizes = [in_features, *self.widths, 1]
         linears = [[nn.Linear(a, b) for a, b in itertools.pairwise(sizes)] for _ in range(num_heads)]
         self.layers = nn.ModuleList(
             StackedLinear(
-                torch.stack([head[depth].weight.detach().T for head in linears]).contiguous(),
+                torch.stack([head[depth].weight.detach() for head in linears]),
                 torch.stack([head[depth].bias.detach() for head in linears]),
             )
             for depth in range(len(sizes) - 1)
@@ -102,14 +97,70 @@ class EmotionHeads(nn.Module):
         return sum(parameter[0].numel() for parameter in self.parameters())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map features [B, D] to raw outputs [B, K]."""
-        hidden = x.expand(self.num_heads, *x.shape)  # [K, B, D], no copy
+        """Map features [B, D] to raw outputs [B, K] float32."""
+        columns = x.T
+        return self._outputs(columns if self._is_one_product(x) else columns.expand(self.num_heads, -1, -1)).T
+
+    def forward_pairs(self, x: torch.Tensor, head: torch.Tensor, offs: torch.Tensor) -> torch.Tensor:
+        """Map the features of labelled (row, head) pairs to their raw outputs; the others are not computed.
+
+        Args:
+            x: [P, D], features of each pair's row; pairs are sorted by head.
+            head: [P] int64.
+            offs: [K] int32, where each head's pairs end (cumulative counts).
+
+        Returns:
+            [P] float32.
+        """
+        x = x.to(self._dtype(0))
+        if not can_group(x, [self.in_features, *self.widths]):
+            padded, column = pad_by_head(x, head, offs)
+            return self._outputs(padded)[head, column]
+        for depth, layer in enumerate(self.stack[:-1]):
+            x = grouped_linear(x, layer.weight, layer.bias, head, offs)
+            x = relu_dropout(x, self.dropout[depth], self.training)
+        last = self.stack[-1]
+        weight, bias = last.weight.squeeze(1).index_select(0, head), last.bias.squeeze(1).index_select(0, head)
+        return (x.to(weight.dtype) * weight).sum(1) + bias
+
+    def _outputs(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Map [D, B] or [K, D, B] to raw outputs [K, B]."""
         last = len(self.layers) - 1
         for depth, layer in enumerate(self.stack):
-            hidden = layer(hidden)
+            hidden = layer(hidden.to(self._dtype(depth)))
             if depth < last:
-                hidden = torch.dropout(torch.relu(hidden), self.dropout[depth], self.training)
-        return hidden.squeeze(-1).T
+                hidden = relu_dropout(hidden, self.dropout[depth], self.training)
+            hidden = hidden.view(self.num_heads, -1, hidden.shape[-1])
+        return hidden.squeeze(1)
+
+    def _dtype(self, depth: int) -> torch.dtype:
+        """Type of a layer's product: scores of 5 would be 0.03 apart in bfloat16, so the last layer keeps its own."""
+        if self.compute_dtype == "bfloat16" and depth < len(self.layers) - 1:
+            return torch.bfloat16
+        return self.stack[0].weight.dtype
+
+    def _is_one_product(self, x: torch.Tensor) -> bool:
+        if self.first_layer == "auto":
+            return x.device.type != "cpu"
+        return self.first_layer == "mm"
+
+    def select(self, heads: Sequence[int]) -> "EmotionHeads":
+        """Return some heads, in the order given, as a stack of their own."""
+        rates, biases = self.dropout, 0 if self.thresholds is None else self.thresholds.shape[1]
+        with torch.device("meta"):  # neither draws random numbers nor fills memory
+            shape = (len(heads), self.in_features, self.widths, rates, biases, self.first_layer, self.compute_dtype)
+            part = EmotionHeads(*shape)
+        part = part.to_empty(device=self.stack[0].weight.device).to(self.stack[0].weight.dtype).train(self.training)
+        with torch.no_grad():
+            for own, whole in zip(part.parameters(), self.parameters(), strict=True):
+                own.copy_(whole[list(heads)])
+        return part
+
+    @torch.no_grad()
+    def put(self, heads: Sequence[int], other: "EmotionHeads") -> None:
+        """Take the heads of `other`, as `select` gave them, at the places `heads`."""
+        for whole, part in zip(self.parameters(), other.parameters(), strict=True):
+            whole[list(heads)] = part.to(whole)
 
     def ordered_thresholds(self) -> torch.Tensor | None:
         """Return the ordinal biases [K, L], falling from level to level; None where there are none."""
@@ -122,7 +173,7 @@ class EmotionHeads(nn.Module):
         """Return one head in the released layout: `layers.{0,3,..}.weight` [out, in] and `.bias` [out]."""
         state = {}
         for depth, layer in enumerate(self.stack):
-            state[f"layers.{3 * depth}.weight"] = layer.weight[head].detach().T.clone()
+            state[f"layers.{3 * depth}.weight"] = layer.weight[head].detach().clone()
             state[f"layers.{3 * depth}.bias"] = layer.bias[head].detach().clone()
         return state
 
@@ -141,7 +192,7 @@ class EmotionHeads(nn.Module):
             if tensor.shape != expected[name].shape:
                 raise DataError(f"{where}: {name} has shape {list(tensor.shape)}, not {list(expected[name].shape)}")
         for depth, layer in enumerate(self.stack):
-            layer.weight[head] = state[f"layers.{3 * depth}.weight"].T
+            layer.weight[head] = state[f"layers.{3 * depth}.weight"]
             layer.bias[head] = state[f"layers.{3 * depth}.bias"]
 
     @torch.no_grad()
@@ -157,11 +208,11 @@ class EmotionHeads(nn.Module):
         weight = layer.weight.double()
         mean, std = mean.double(), std.double()
         if inverse:
-            layer.bias.copy_((layer.bias.double() + torch.einsum("d,kdo->ko", mean, weight)).to(layer.bias))
-            layer.weight.copy_((weight * std[:, None]).to(layer.weight))
+            layer.bias.copy_((layer.bias.double() + weight @ mean).to(layer.bias))
+            layer.weight.copy_((weight * std).to(layer.weight))
         else:
-            weight = weight / std[:, None]
-            layer.bias.copy_((layer.bias.double() - torch.einsum("d,kdo->ko", mean, weight)).to(layer.bias))
+            weight = weight / std
+            layer.bias.copy_((layer.bias.double() - weight @ mean).to(layer.bias))
             layer.weight.copy_(weight.to(layer.weight))
 
     @torch.no_grad()
@@ -172,9 +223,9 @@ class EmotionHeads(nn.Module):
 
     def reinit_last_layer(self) -> None:
         """Draw the last layer anew, as when a different output map starts from these heads."""
-        width = self.stack[-1].weight.shape[1]
+        width = self.stack[-1].weight.shape[2]
         for head in range(self.num_heads):
             fresh = nn.Linear(width, 1)
             with torch.no_grad():
-                self.stack[-1].weight[head] = fresh.weight.T
+                self.stack[-1].weight[head] = fresh.weight
                 self.stack[-1].bias[head] = fresh.bias

@@ -1,4 +1,5 @@
-"""Losses as pure functions of [B, K] tensors, the map from head output to score that each implies, and one reduction.
+"""Losses as pure functions of outputs [B, K] or of (row, head) pairs [P], the map from head output to score that each
+implies, and the reduction to a mean per head.
 
 All evaluation uses scores, never raw outputs, so runs with different losses compare.
 """
@@ -39,7 +40,7 @@ def to_scores(
     """Map raw outputs to scores on the taxonomy's scale.
 
     Args:
-        raw: [B, K].
+        raw: [B, K], or [P] for pairs; then all that is [K] below is each pair's own, such as `low[head]` [P].
         output_map: identity, sigmoid or coral.
         low: [K], lowest level.
         high: [K], highest level.
@@ -63,7 +64,7 @@ def elementwise_loss(
     thresholds: torch.Tensor | None = None,
     huber_delta: float = 1.0,
 ) -> torch.Tensor:
-    """Return the loss of each output [B, K]; arguments as in `to_scores`, target on the score scale.
+    """Return the loss of each output, in the shape of `raw`; arguments as in `to_scores`, target on the score scale.
 
     Targets between two levels are soft labels for bce and coral.
     """
@@ -96,6 +97,17 @@ def per_head_mean(loss: torch.Tensor, mask: torch.Tensor, num_labels: torch.Tens
         num_labels: [K], labelled rows in the global batch.
     """
     return torch.where(mask, loss, 0.0).sum(0) / num_labels.clamp(min=1)
+
+
+def per_head_sum_of_pairs(loss: torch.Tensor, head: torch.Tensor, num_labels: torch.Tensor) -> torch.Tensor:
+    """Return what `per_head_mean` does [K], from labelled pairs.
+
+    Args:
+        loss: [P].
+        head: [P] int64.
+        num_labels: [K], labelled rows in the global batch.
+    """
+    return torch.zeros_like(num_labels).index_add(0, head, loss) / num_labels.clamp(min=1)
 
 
 def balanced_weights(share: torch.Tensor, max_weight: float) -> torch.Tensor:

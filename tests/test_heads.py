@@ -6,7 +6,6 @@ from torch import nn
 
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.heads import WIDTHS, EmotionHeads, resolve_widths
-from emonet_lightning.optimizer import HeadwiseAdamW, clip_per_head, per_head_grad_norm
 
 
 def separate_mlps(num_heads, in_features, widths):
@@ -48,8 +47,8 @@ def test_stacked_heads_equal_separate_mlps_in_outputs_and_gradients(widths):
     (found * weight).sum().backward()
     for depth, layer in enumerate(heads.stack):
         linears = [mlp[3 * depth] for mlp in mlps]
-        assert torch.equal(layer.weight, torch.stack([linear.weight.T for linear in linears]))  # same seed, same bits
-        assert relative(layer.weight.grad, torch.stack([linear.weight.grad.T for linear in linears])) <= 1e-6
+        assert torch.equal(layer.weight, torch.stack([linear.weight for linear in linears]))  # same seed, same bits
+        assert relative(layer.weight.grad, torch.stack([linear.weight.grad for linear in linears])) <= 1e-6
         assert relative(layer.bias.grad, torch.stack([linear.bias.grad for linear in linears])) <= 1e-6
 
 
@@ -95,38 +94,3 @@ def test_wrong_widths_are_refused():
         resolve_widths("medium")
     with pytest.raises(UsageError, match="below 1"):
         resolve_widths([8, 0])
-
-
-def test_headwise_adamw_equals_an_optimiser_per_head_that_skips_unlabelled_steps():
-    torch.manual_seed(1)
-    mlps = separate_mlps(3, 12, (8,))
-    torch.manual_seed(1)
-    heads = EmotionHeads(3, 12, (8,))
-    stacked = HeadwiseAdamW(heads.parameters(), lr=0.05, weight_decay=0.1)
-    single = [torch.optim.AdamW(mlp.parameters(), lr=0.05, weight_decay=0.1) for mlp in mlps]
-    for step in range(12):
-        x = torch.randn(6, 12)
-        active = torch.tensor([True, step % 2 == 0, step > 8])
-        stacked.zero_grad()
-        (heads(x).square().mean(0) * active).sum().backward()
-        stacked.active = active
-        stacked.step()
-        for mlp, optimizer, labelled in zip(mlps, single, active.tolist(), strict=True):
-            if labelled:
-                optimizer.zero_grad()
-                mlp(x).square().mean().backward()
-                optimizer.step()
-    for head, mlp in enumerate(mlps):
-        for name, value in heads.head_state(head).items():
-            assert torch.allclose(value, mlp.state_dict()[name.removeprefix("layers.")], atol=1e-5), name
-
-
-def test_one_head_with_an_outlier_is_clipped_alone():
-    heads = EmotionHeads(2, 6, (4,))
-    x = torch.randn(8, 6)
-    (heads(x) * torch.tensor([1000.0, 0.001])).sum().backward()
-    before = per_head_grad_norm(heads.parameters())
-    clip_per_head(heads.parameters(), 1.0, before)
-    after = per_head_grad_norm(heads.parameters())
-    assert before[0] > 1 > before[1]
-    assert torch.allclose(after, torch.stack([torch.tensor(1.0), before[1]]), rtol=1e-4)

@@ -1,0 +1,72 @@
+"""Layers of stacked heads: one linear layer for all heads, and what stands between two of them.
+
+Weights lie as in `nn.Linear` ([out, in], head by head), activations feature by feature ([K, width, B]): so no product,
+forward or backward, copies or transposes a tensor, and a head is a contiguous slice.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+_LEVELS = 1 << 16
+
+
+class StackedLinear(nn.Module):
+    """`num_heads` linear layers side by side: weight [K, out, in], bias [K, out]."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply every head's layer, in the precision of `x`.
+
+        Args:
+            x: [K, in, B], a head's own input; or [in, B], the input of all heads, which is then one matrix product.
+
+        Returns:
+            [K, out, B], or [K * out, B] where the heads share their input.
+        """
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        if x.ndim == 2:
+            return torch.addmm(bias.view(-1, 1), weight.view(-1, weight.shape[2]), x)
+        return torch.baddbmm(bias.unsqueeze(2), weight, x)
+
+
+def relu_dropout(x: torch.Tensor, rate: float, training: bool) -> torch.Tensor:
+    """Return ReLU and, while training, dropout of `x`, whose memory may be used for the result.
+
+    On CPU the rate is a multiple of 2^-16, with the exact scale of that rate, since random bits are what costs there.
+    """
+    if not (training and rate):
+        return torch.relu_(x)
+    if x.device.type != "cpu":
+        return torch.dropout(torch.relu(x), rate, True)
+    return _ReluDropout.apply(x, min(round(rate * _LEVELS), _LEVELS - 1))
+
+
+class _ReluDropout(torch.autograd.Function):
+    """Both in one pass back: what is positive in the result is what was positive and kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, dropped: int) -> torch.Tensor:
+        ctx.scale = _LEVELS / (_LEVELS - dropped)
+        bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        keep = torch.empty_like(x)
+        torch.ge(bits[: x.numel()].view(x.shape), dropped - _LEVELS // 2, out=keep)  # 0 and 1 in the type of x
+        x.relu_().mul_(keep).mul_(ctx.scale)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (result,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(grad, result, 0).mul_(ctx.scale), None
