@@ -1,4 +1,4 @@
-"""What a run keeps beside its weights: each emotion's best heads, its metrics as lines, its speed.
+"""What a run keeps beside its weights: each emotion's best heads, checkpoints, metrics as lines, its speed.
 
 Files of deterministic values (`metrics.jsonl`) and of measured times (`timing.jsonl`) are apart, so that two runs of
 one seed can be compared byte by byte.
@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from emonet_lightning.errors import DataError
-from emonet_lightning.io import load_tensors, make_folder, save_tensors, write_errors
+from emonet_lightning.batch import PairBatch
+from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.io import atomic_write, load_tensors, make_folder, save_tensors, write_errors
 from emonet_lightning.module import EmpathicInsightFace
 
 METRICS_FILE, TIMING_FILE = "metrics.jsonl", "timing.jsonl"
@@ -62,6 +64,17 @@ class RunLogger(Logger):
             with write_errors(path), open(path, "a") as stream:
                 stream.write(json.dumps(line) + "\n")
 
+    @rank_zero_only
+    def cut(self, epoch: int) -> None:
+        """Drop the lines of an epoch and of later ones: they will be written again."""
+        for file in (METRICS_FILE, TIMING_FILE):
+            path = self.folder / file
+            if path.is_file():
+                lines = path.read_text().splitlines(keepends=True)
+                kept = [line for line in lines if (json.loads(line)["epoch"] or 0) < epoch]
+                if len(kept) < len(lines):
+                    atomic_write(path, "".join(kept))
+
 
 class Throughput(Callback):
     """Measures rows per second of training, without the validation between epochs."""
@@ -78,7 +91,7 @@ class Throughput(Callback):
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Stop the clock and count this process's rows."""
         self._seconds += time.perf_counter() - self._start
-        self._rows += len(batch.key)
+        self._rows += sum(part.num_rows if isinstance(part, PairBatch) else len(part.key) for part in batch)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Log the epoch's rate over all processes."""
@@ -89,17 +102,58 @@ class Throughput(Callback):
         self._rows, self._seconds = 0, 0.0
 
 
+class IntervalCheckpoint(ModelCheckpoint):
+    """Saves the full state at ends of epochs: the first, the last, and others when some time has passed since.
+
+    An epoch of cached features can be shorter than the writing of its checkpoint (882 MB for 40 large heads); the best
+    heads stay in memory meanwhile. A run that was stopped trains again, to the same bits, what the last one lacks.
+
+    Args:
+        folder: of checkpoints.
+        seconds: at least so long after the last one; 0 for every epoch.
+    """
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        super().__init__(folder, filename="last", enable_version_counter=False)
+        self.seconds = seconds
+        self._saved = float("-inf")
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Forget what was logged after the checkpoint that the run goes on from."""
+        super().on_train_start(trainer, module)
+        for logger in trainer.loggers:
+            if trainer.current_epoch and isinstance(logger, RunLogger):
+                logger.cut(trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Save, if it is time; all processes do as the first one's clock says."""
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        ends = ends or 0 <= trainer.max_steps <= trainer.global_step
+        if trainer.strategy.broadcast(ends or time.monotonic() - self._saved >= self.seconds):
+            super().on_train_epoch_end(trainer, module)
+            self._saved = time.monotonic()
+
+
 class BestHeads(Callback):
     """Keeps each emotion's heads of its own best epoch by `val/score`.
 
     An emotion with fewer than five positives or negatives in the validation rows takes the epoch that was best
     overall; without validation rows every emotion takes the last epoch. `heads.safetensors` and `manifest.json` in the
-    run folder hold the result; `test`, `export` and the next stage use it. The snapshot lies in a file of its own
-    beside the checkpoints, which name it by digest: a checkpoint would otherwise hold all heads twice.
+    run folder hold the result; `test`, `export` and the next stage use it. The snapshot stays in memory; with each
+    checkpoint it is written to a file of its own, which the checkpoint names by digest: it would otherwise hold all
+    heads twice.
+
+    Args:
+        patience: an emotion's head trains no more after so many epochs without a better one, and leaves the
+            stack, so that epochs get cheaper; 0: all heads train to the end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: int = 0) -> None:
+        if patience < 0:
+            raise UsageError(f"best_heads.patience: {patience} must be at least 0")
+        self.patience = patience
         self.folder: Path | None = None  # the command line sets it
+        self._unwritten: int | None = None
         self.state: dict[str, torch.Tensor] = {}
         self.chosen: list[dict[str, Any]] = []
         self.constant: list[bool] = []
@@ -107,7 +161,10 @@ class BestHeads(Callback):
         self.file: dict[str, str] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return choices and the snapshot's file, as primitives."""
+        """Return choices and the snapshot's file, as primitives; the file is written first."""
+        if self._unwritten is not None:
+            self._write(self._unwritten)
+            self._unwritten = None
         return {"chosen": self.chosen, "constant": self.constant, "best_mean": self.best_mean, "file": self.file}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -143,18 +200,23 @@ class BestHeads(Callback):
                 choice["by"] = "own" if own else ("last" if unknown else "overall")
                 self.constant[head] = bool(result.constant[head])
                 improved.append(head)
-        if not improved:
-            return
-        for name, value in module.heads.state_dict().items():
-            self.state[name][improved] = value[improved].detach().cpu()
-        self._write(trainer)
+        if improved:
+            for name, value in module.heads.state_dict().items():
+                self.state[name][improved] = value[improved].detach().cpu()
+            self._unwritten = trainer.global_step
+        if self.patience:
+            # before any epoch had a score there is nothing to be patient about
+            waited = [trainer.current_epoch - (choice["epoch"] or 0) for choice in self.chosen]
+            done = [head for head, epochs in enumerate(waited) if epochs >= self.patience]
+            if new := sorted({*done} - {*module.finished}):
+                module.finish(new)
 
     @rank_zero_only
-    def _write(self, trainer: Trainer) -> None:
+    def _write(self, step: int) -> None:
         if self.folder is None:
             return
         folder = self.folder / "checkpoints"
-        name = f"best_heads-step={trainer.global_step:09d}.safetensors"
+        name = f"best_heads-step={step:09d}.safetensors"
         digest = save_tensors(folder / name, self.state)
         previous, self.file = self.file, {"name": name, "sha256": digest}
         # the newest checkpoint still names the previous file: keep it until the next one is written

@@ -20,13 +20,15 @@ from emonet_lightning.errors import MissingInputError, UsageError
 from emonet_lightning.heads import resolve_widths
 from emonet_lightning.io import make_folder
 from emonet_lightning.losses import OUTPUT_MAP
+from emonet_lightning.objective import head_options
 from emonet_lightning.packing.packed import MANIFEST, PackedSet
 from emonet_lightning.packing.seals import refuse_sealed, seal_of
 from emonet_lightning.run_cli import EmoNetCLI
+from emonet_lightning.schedule import check_steps_per_call
 from emonet_lightning.taxonomy import Taxonomy
 
 # a stage's starting heads are those of the stage before, wherever they lie
-_HARMLESS = {"init_heads_from", "num_workers", "num_threads", "cache_dir"}
+_HARMLESS = {"init_heads_from", "num_workers", "num_threads", "cache_dir", "steps_per_call"}
 
 
 def check_run(stages: Sequence[EmoNetCLI]) -> None:
@@ -102,6 +104,7 @@ def decisive(config: dict[str, Any]) -> dict[str, Any]:
 def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> tuple[FaceDataModule, FaceDataModule | None]:
     model = config["model"]
     _check_trainer(config["trainer"])
+    check_steps_per_call(model["steps_per_call"], config["trainer"])
     _check_monitors(config)
     for key, low in (("lr", 0.0), ("adam_eps", 0.0), ("weight_decay", -1e-30), ("huber_delta", 0.0)):
         if not low < model[key] < float("inf"):
@@ -109,6 +112,7 @@ def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> tuple[FaceDataModu
                 f"model.{key}: {model[key]} must be a finite number {'above' if low == 0 else 'not below'} 0"
             )
     taxonomy = Taxonomy.load(model["taxonomy"], model["extra_dimensions"])
+    head_options(model["per_emotion"] or {}, taxonomy)
     resolve_widths(model["widths"])
     spec = EncoderSpec(**model["encoder"])
     feature_dim(spec)
@@ -151,10 +155,10 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
         raise UsageError("trainer.accumulate_grad_batches: a head's mean is over one batch; raise data.batch_size")
     if trainer["overfit_batches"]:
         raise UsageError("trainer.overfit_batches would replace the sample order; use data.train_share")
-    if trainer["precision"] not in (None, "32-true", "32", 32, "64-true", "64", 64, "bf16-mixed", "bf16"):
+    if trainer["precision"] not in (None, "32-true", "32", 32, "64-true", "64", 64):
         raise UsageError(
-            f"trainer.precision: {trainer['precision']}: heads are trained in 32-true or bf16-mixed; the encoder's "
-            "precision is model.encoder.dtype"
+            f"trainer.precision: {trainer['precision']}: weights are kept in 32-true; set model.heads_dtype: bfloat16 "
+            "for the heads' products, model.encoder.dtype for the encoder"
         )
     if trainer["max_epochs"] == -1 and trainer["max_steps"] == -1:
         raise UsageError("trainer.max_epochs: -1 has no end, which the learning rate's schedule needs; name a number")

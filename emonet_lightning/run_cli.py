@@ -16,15 +16,16 @@ from typing import Any, Literal
 import jsonargparse
 import torch
 import yaml
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 import emonet_lightning.data.datamodules  # noqa: F401  (registers the data modules' short names)
+from emonet_lightning import parallel
 from emonet_lightning.bundle import HeadsBundle
-from emonet_lightning.callbacks import BestHeads, RunLogger, Throughput
+from emonet_lightning.callbacks import BestHeads, IntervalCheckpoint, RunLogger, Throughput
 from emonet_lightning.data.face_data import FaceDataModule
 from emonet_lightning.errors import EmoNetError, UsageError, nearest
 from emonet_lightning.module import EmpathicInsightFace
@@ -48,6 +49,7 @@ for noise in (
 for noisy in ("lightning.pytorch", "lightning.fabric"):  # tips and device lists; `doctor` tells of devices
     logging.getLogger(noisy).setLevel(logging.WARNING)
 
+parallel.register()
 ExportKind = Literal["onnx", "onnx_images", "released"]
 _PARSERS: dict[str, tuple[Any, ...]] = {}
 LINKED = ("taxonomy", "extra_dimensions", "encoder")
@@ -114,6 +116,12 @@ class EmoNetCLI(LightningCLI):
             "--neutral", type=str | None, default=None, help="After fit: neutral faces to fit means on."
         )
         parser.add_argument("--num_draws", type=PositiveInt, default=500, help="Bootstrap draws of a test's intervals.")
+        parser.add_argument(
+            "--checkpoint_every",
+            type=NonNegativeFloat,
+            default=30.0,
+            help="Seconds between checkpoints (0: each epoch).",
+        )
         parser.add_lightning_class_args(BestHeads, "best_heads")
         for name in LINKED:
             parser.link_arguments(f"model.{name}", f"data.init_args.{name}")
@@ -194,7 +202,7 @@ class EmoNetCLI(LightningCLI):
         if folder is not None and self.subcommand == "fit":
             self._get(self.config_init, "best_heads").folder = folder
             if config["trainer"]["enable_checkpointing"] is not False:
-                callbacks.append(ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False))
+                callbacks.append(IntervalCheckpoint(folder / "checkpoints", config["checkpoint_every"]))
         if config["trainer"]["enable_progress_bar"] is not False:
             callbacks.append(RichProgressBar(leave=False))
         given = self._get(self.config_init, "trainer")

@@ -105,6 +105,17 @@ def big(small_sets, spec):
     return build
 
 
+@pytest.fixture
+def binary(small_sets, spec):
+    """Builds the data module of expert yes/no: two of forty questions an image."""
+    from emonet_lightning.data.datamodules import ExpertBinary
+
+    def build(**options):
+        return ExpertBinary(str(small_sets["binary"]), **{"encoder": spec, "batch_size": 30, **options})
+
+    return build
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, small_sets, spec):
     """A run of two epochs: its folder holds the bundle of best heads and `last.ckpt`; its module is given as well."""

@@ -22,7 +22,8 @@ def test_encoder_stays_in_eval_and_its_batch_statistics_do_not_move(model, big, 
     before = FrozenEncoder.load(spec).state_dict()
 
     class Watch(Callback):
-        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        def on_train_batch_start(self, trainer, module, batches, batch_idx):
+            (batch,) = batches
             assert batch.inputs.dtype == torch.uint8
             assert module.heads.training
             assert not any(part.training for part in module.encoder.modules())
@@ -43,7 +44,8 @@ class Steps(Callback):
     def __init__(self):
         self.labelled, self.moved = [], []
 
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+    def on_train_batch_start(self, trainer, module, batches, batch_idx):
+        (batch,) = batches
         self.labelled.append(batch.num_labels > 0)
         self._before = heads_of(module)
 
@@ -67,7 +69,8 @@ def test_a_head_trains_as_if_it_were_alone(model, big, small_sets, spec, tmp_pat
     """The objective is a sum over heads: one emotion's taxonomy gives the head that forty give."""
 
     class OneHead(Callback):
-        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        def on_train_batch_start(self, trainer, module, batches, batch_idx):
+            (batch,) = batches
             batch.num_labels[1:] = 0
             batch.mask[:, 1:] = False
 
@@ -110,7 +113,8 @@ def test_scores_learn_the_order_of_the_training_labels(model, big):
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_a_bad_target_of_one_head_does_not_touch_the_others(model, big, poison):
     class Poison(Callback):
-        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        def on_train_batch_start(self, trainer, module, batches, batch_idx):
+            (batch,) = batches
             batch.target[0, 7] = poison
 
     clean, dirty = model(), model()
@@ -130,7 +134,8 @@ def test_balanced_weights_are_the_odds_against_a_label_above_rest(model, big):
     seen = []
 
     class Watch(Callback):
-        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        def on_train_batch_start(self, trainer, module, batches, batch_idx):
+            (batch,) = batches
             raw, target = module(batch.inputs).detach(), batch.target
             loss = elementwise_loss("mse", raw, target, module.low, module.high)
             weights = torch.where(target > 0, module.positive_weight[1], module.positive_weight[0])

@@ -82,7 +82,8 @@ def test_cached_views_are_chosen_anew_each_epoch_and_evaluation_sees_the_clean_o
     seen = []
 
     class Watch(Callback):
-        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        def on_train_batch_start(self, trainer, module, batches, batch_idx):
+            (batch,) = batches
             order = batch.key.argsort()
             seen.append((batch.key[order], batch.inputs[order]))
 

@@ -1,0 +1,143 @@
+"""What the heads minimise, and which of them still do: finished heads leave the stack, so that steps get cheaper."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from emonet_lightning.batch import EmotionBatch, PairBatch
+from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.heads import EmotionHeads
+from emonet_lightning.losses import elementwise_loss, per_head_mean, per_head_sum_of_pairs
+from emonet_lightning.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """What one emotion's head has of its own."""
+
+    lr: float | None = None
+    """Peak learning rate; default `model.lr`."""
+    weight_decay: float | None = None
+    """Decoupled weight decay; default `model.weight_decay`."""
+    frozen: bool = False
+    """Leave the head as it starts."""
+
+
+def head_options(given: Mapping[str, Any], taxonomy: Taxonomy) -> dict[str, dict[str, Any]]:
+    """Return options by slug, as primitives.
+
+    Args:
+        given: `HeadOptions`, or dictionaries of their fields, by emotion.
+        taxonomy: whose emotions they are.
+
+    Raises:
+        UsageError: an unknown emotion, one named twice, or a rate that is no positive number.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, own in given.items():
+        try:
+            slug = taxonomy.slugs[taxonomy.index(name)]
+        except DataError as error:
+            raise UsageError(f"model.per_emotion: {error}") from None
+        options = asdict(own if isinstance(own, HeadOptions) else HeadOptions(**own))
+        for key, low in (("lr", 0.0), ("weight_decay", -1e-30)):
+            if options[key] is not None and not low < options[key] < float("inf"):
+                bound = "above" if key == "lr" else "not below"
+                raise UsageError(f"model.per_emotion.{name}.{key}: {options[key]} must be a finite number {bound} 0")
+        if slug in found:
+            raise UsageError(f"model.per_emotion: '{name}' is named twice")
+        found[slug] = options
+    return found
+
+
+class Objective(NamedTuple):
+    """Each head's mean loss over its labelled rows of the global batch: what a head would minimise alone."""
+
+    loss: str
+    huber_delta: float
+    low: torch.Tensor
+    """Lowest level [K]."""
+    high: torch.Tensor
+    """Highest level [K]."""
+    positive_weight: torch.Tensor | None = None
+    """Weight of labels at rest and above it [2, K]; None for equal weights."""
+
+    def select(self, heads: torch.Tensor) -> "Objective":
+        """Return the objective of some heads."""
+        weight = None if self.positive_weight is None else self.positive_weight[:, heads]
+        return self._replace(low=self.low[heads], high=self.high[heads], positive_weight=weight)
+
+    def __call__(self, heads: EmotionHeads, features: torch.Tensor, batch: EmotionBatch | PairBatch) -> torch.Tensor:
+        """Return this process's part of each head's mean loss [K]; the parts of all processes add up.
+
+        Args:
+            heads: K of them.
+            features: as the heads take them, [B, D]; [P, D] for pairs.
+            batch: the labels.
+        """
+        thresholds = heads.ordered_thresholds()
+        if isinstance(batch, PairBatch):
+            own = self.select(batch.head)
+            raw = heads.forward_pairs(features, batch.head, batch.offs)
+            levels = thresholds if thresholds is None else thresholds.index_select(0, batch.head)
+            return per_head_sum_of_pairs(own._each(raw, batch.target, levels), batch.head, batch.num_labels)
+        return per_head_mean(self._each(heads(features), batch.target, thresholds), batch.mask, batch.num_labels)
+
+    def _each(self, raw: torch.Tensor, target: torch.Tensor, thresholds: torch.Tensor | None) -> torch.Tensor:
+        loss = elementwise_loss(self.loss, raw, target, self.low, self.high, thresholds, self.huber_delta)
+        if self.positive_weight is None:
+            return loss
+        above = target > self.low.clamp(min=0.0)
+        return loss * torch.where(above, self.positive_weight[1], self.positive_weight[0])
+
+
+class Remaining(NamedTuple):
+    """The heads that still train, after others have finished: a smaller stack of their own, so steps are cheaper."""
+
+    heads: EmotionHeads
+    """Copies of A of the K heads."""
+    objective: Objective
+    columns: torch.Tensor
+    """Where they are among all heads [A]."""
+    place: torch.Tensor
+    """Where each of all heads is among them [K]; -1 for finished ones."""
+
+    @classmethod
+    def of(cls, heads: EmotionHeads, objective: Objective, remaining: Sequence[int]) -> "Remaining":
+        """Copy the heads that remain out of all."""
+        columns = torch.tensor(remaining, device=objective.low.device)
+        place = torch.full((heads.num_heads,), -1, device=columns.device)
+        place[columns] = torch.arange(len(columns), device=columns.device)
+        return cls(heads.select(remaining), objective.select(columns), columns, place)
+
+    def narrow(self, batch: EmotionBatch | PairBatch) -> EmotionBatch | PairBatch:
+        """Leave finished heads out of a batch; the data gives them no labels any more."""
+        places = self.place.tolist() if batch.idle else []
+        idle = tuple(places[head] for head in batch.idle if places[head] >= 0)
+        num_labels = batch.num_labels.index_select(0, self.columns)
+        if isinstance(batch, PairBatch):
+            head, offs = self.place.index_select(0, batch.head), batch.offs.index_select(0, self.columns)
+            return batch._replace(head=head, offs=offs, num_labels=num_labels, idle=idle)
+        target, mask = batch.target.index_select(1, self.columns), batch.mask.index_select(1, self.columns)
+        return batch._replace(target=target, mask=mask, num_labels=num_labels, idle=idle)
+
+    def widen(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return an optimiser's state of all K heads, zero for finished ones, from that of the remaining."""
+        wide: dict[int, dict[str, torch.Tensor]] = {}
+        for key, moments in state["state"].items():
+            wide[key] = {}
+            for name, value in moments.items():
+                full = value.new_zeros(len(self.place), *value.shape[1:])
+                wide[key][name] = full.index_copy_(0, self.columns.to(value.device), value)
+        return {**state, "state": wide}
+
+
+def narrow_state(state: dict[str, Any], remaining: Sequence[int]) -> dict[str, Any]:
+    """Return an optimiser's state of the remaining heads from that of all."""
+    kept = {
+        key: {name: value[list(remaining)] for name, value in moments.items()}
+        for key, moments in state["state"].items()
+    }
+    return {**state, "state": kept}

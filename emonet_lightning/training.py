@@ -1,0 +1,272 @@
+"""HeadTraining: how the heads are trained, a step at a time, many steps a call, until each has finished.
+
+Optimisation is manual in Lightning's sense, so that one call of `training_step` can take several optimiser steps: a
+call costs about 0.4 ms of Python, more than a step of small heads. Whatever the number of steps a call, their results
+are bit-equal, and `trainer.global_step` counts optimiser steps.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.optim.lr_scheduler import LRScheduler
+
+from emonet_lightning.batch import EmotionBatch, LabelSource, PairBatch
+from emonet_lightning.errors import DataError
+from emonet_lightning.heads import EmotionHeads
+from emonet_lightning.metrics import named
+from emonet_lightning.objective import Objective, Remaining, narrow_state
+from emonet_lightning.optimizer import HeadwiseAdamW, clip_per_head
+from emonet_lightning.schedule import bounded_steps, num_optimiser_steps, warmup_cosine
+from emonet_lightning.taxonomy import Taxonomy
+from emonet_lightning.transforms import sample_seed
+
+
+class HeadTraining(LightningModule):
+    """The training half of the module; the other half gives it heads, features and labels' scales."""
+
+    heads: EmotionHeads
+    taxonomy: Taxonomy
+    low: torch.Tensor
+    high: torch.Tensor
+    positive_weight: torch.Tensor
+    train_loss: torch.Tensor
+    """Sum over steps of each head's loss, and in how many it had labels [2, K]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.finished: list[int] = []
+        """Heads that train no more."""
+        self.skipped: Counter[int] = Counter()
+        """In how many steps of this epoch a head's gradient was not finite."""
+        self._remaining: list[Remaining] = []  # in a list: not a sub-module, the checkpoint holds all heads anyway
+        self._step_in_epoch = 0
+
+    def features(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return what the heads take [B, D] float32, of features or images."""
+        raise NotImplementedError
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        """Say how many steps the data puts into one call."""
+        data, steps = self._data, self.hparams["steps_per_call"]
+        if data is not None:
+            if steps > 1:
+                measured = bounded_steps(steps, self._step_seconds(data.batch_size))
+                steps = self.trainer.strategy.broadcast(measured)
+            data.steps_per_call = steps
+
+    def on_train_epoch_start(self) -> None:
+        """Count steps anew."""
+        self._step_in_epoch = 0
+
+    def training_step(self, batches: list[EmotionBatch | PairBatch], batch_idx: int) -> dict[str, torch.Tensor]:
+        """Take one optimiser step per batch; returns the loss of the last: the sum over heads of their mean losses."""
+        trainer, loss = self.trainer, torch.zeros(())
+        progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        optimizer, scheduler = trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler
+        assert isinstance(optimizer, HeadwiseAdamW)
+        assert isinstance(scheduler, LRScheduler)
+        replicated = getattr(trainer.strategy, "replicated", False)
+        rank, world = (0, 1) if replicated else (trainer.global_rank, trainer.world_size)
+        seed = getattr(self._data, "seed", 0)
+        for batch in batches:
+            if 0 <= trainer.max_steps <= trainer.global_step:
+                break
+            # dropout is a pure function of the step: whatever was drawn before it, and in a resumed run, too
+            torch.manual_seed(sample_seed(seed, self.current_epoch, self._step_in_epoch, rank))
+            progress.increment_ready()
+            loss = self._optimiser_step(optimizer, batch, world)
+            scheduler.step()
+            progress.increment_completed()
+            self._step_in_epoch += 1
+        return {"loss": loss}
+
+    def _optimiser_step(
+        self, optimizer: HeadwiseAdamW, batch: EmotionBatch | PairBatch, world_size: int
+    ) -> torch.Tensor:
+        optimizer.zero_grad()  # before the forward pass: the old gradients would stay alive through it
+        features = self.features(batch.inputs)
+        if self._remaining:
+            few = self._remaining[0]
+            batch = few.narrow(batch)
+            per_head = few.objective(few.heads, features, batch)
+            place: Any = few.columns
+        else:
+            per_head = self.objective(self.heads, features, batch)
+            place = slice(None)
+        seen = batch.num_labels > 0
+        self.train_loss[:, place] += torch.stack([per_head.detach(), seen.to(per_head)])
+        loss = per_head.sum()
+        # gradients are averaged over processes, whose parts add up to the global mean: hence the factor
+        if self._alone:
+            loss.backward()  # Lightning's own call takes longer than this step of small heads
+        else:
+            self.manual_backward(loss * world_size)
+        finite = clip_per_head(optimizer.param_groups[0]["params"], self.hparams["clip_norm"])
+        # the one wait for the device: exact for every head, at the price of a few hundredths of a millisecond
+        bad = [] if bool(finite.all()) else torch.nonzero(~finite).flatten().tolist()
+        self.skipped.update(self._remaining[0].columns[bad].tolist() if self._remaining else bad)
+        idle = {*batch.idle, *bad}
+        optimizer.idle = idle if self._remaining else idle.union(self.finished)
+        optimizer.step()
+        return loss.detach()
+
+    @property
+    def objective(self) -> Objective:
+        """What all heads minimise."""
+        weight = self.positive_weight if self.hparams["imbalance"] == "balanced" else None
+        return Objective(self.hparams["loss"], self.hparams["huber_delta"], self.low, self.high, weight)
+
+    def _step_seconds(self, num_rows: int) -> float:
+        """Measure a forward and backward pass on a few rows of zeros."""
+        rows = max(1, min(64, num_rows))
+        if self.device.type == "cuda":
+            rows = num_rows  # a pass there takes as long for few rows
+        with torch.random.fork_rng(devices=[]):
+            features = torch.zeros(rows, self.heads.in_features, device=self.device)
+            seconds = []
+            for _ in range(2):  # the first one loads libraries
+                started = time.perf_counter()
+                self.heads(features).sum().backward()
+                float(features[0, 0])  # waits for the device
+                seconds.append(time.perf_counter() - started)
+        self.heads.zero_grad()
+        return 1.5 * seconds[-1] * num_rows / rows
+
+    # -- finished heads ----------------------------------------------------------------------------------------------
+
+    def finish(self, heads: Sequence[int]) -> None:
+        """Train some heads no more: they keep their weights and leave the stack that is computed in a step.
+
+        Under DDP they are left as they are, but still computed: its gradient buckets are made once.
+        """
+        self._write_back()
+        previous = self.finished
+        self.finished = sorted({*previous, *heads})
+        if self._data is not None:
+            self._data.leave_out(self.finished)
+        if len(self.finished) == self.heads.num_heads:
+            self.trainer.should_stop = True
+        elif self._alone:
+            optimizer = self.trainer.optimizers[0]
+            assert isinstance(optimizer, HeadwiseAdamW)
+            stacked = [head for head in range(self.heads.num_heads) if head not in previous]
+            self._compact()
+            kept = [stacked.index(head) for head in stacked if head not in self.finished]
+            optimizer.select(kept, self._remaining[0].heads.parameters())
+
+    def _compact(self) -> None:
+        remaining = [head for head in range(self.heads.num_heads) if head not in self.finished]
+        self._remaining = [Remaining.of(self.heads, self.objective, remaining)]
+
+    def _write_back(self) -> None:
+        if self._remaining:
+            self.heads.put(self._remaining[0].columns.tolist(), self._remaining[0].heads)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return the state with all heads up to date."""
+        self._write_back()
+        return super().state_dict(*args, **kwargs)
+
+    def on_validation_start(self) -> None:
+        """Evaluate what was trained last; the same on every process."""
+        self._write_back()
+        if getattr(self.trainer.strategy, "replicated", False):
+            for parameter in self.heads.parameters():
+                torch.distributed.broadcast(parameter.data, src=0)
+
+    # -- optimiser ---------------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over the heads only; warm-up and cosine per step."""
+        given = self.hparams
+        optimizer = HeadwiseAdamW(
+            self.heads.parameters(),
+            given["lr"],
+            given["weight_decay"],
+            eps=given["adam_eps"],
+            lr_scale=self._per_head("lr", given["lr"], lambda lr: lr / given["lr"]),
+            head_weight_decay=self._per_head("weight_decay", given["weight_decay"], float),
+        )
+        if self.finished and self._alone:
+            self._compact()
+            optimizer.select(self._remaining[0].columns.tolist(), self._remaining[0].heads.parameters())
+        schedule = warmup_cosine(optimizer, self._num_steps(), given["warmup_share"], given["final_lr_share"])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
+
+    def _per_head(self, option: str, default: float, convert: Any) -> list[float] | None:
+        own = self.hparams["per_emotion"] or {}
+        if not own:
+            return None
+        values = [convert(default)] * self.heads.num_heads
+        for name, options in own.items():
+            head = self.taxonomy.index(name)
+            if options.get(option) is not None:
+                values[head] = convert(options[option])
+            if option == "lr" and options.get("frozen"):
+                values[head] = 0.0
+        return values
+
+    def _num_steps(self) -> int:
+        trainer, data = self.trainer, self._data
+        if data is None:
+            return int(trainer.estimated_stepping_batches)
+        return num_optimiser_steps(data.num_steps, trainer.limit_train_batches, trainer.max_epochs, trainer.max_steps)
+
+    # -- the epoch's end ---------------------------------------------------------------------------------------------
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean loss, per head and over heads, once."""
+        replicated = getattr(self.trainer.strategy, "replicated", False)
+        total = self.train_loss.clone()
+        total = total if replicated else self.trainer.strategy.reduce(total, reduce_op="sum")
+        mean = total[0] / self.train_loss[1]  # every process counts the same steps; without any 0 / 0
+        mean = torch.where(mean.isfinite(), mean, torch.nan).cpu()
+        labelled = bool(self.train_loss[1].any())
+        self.train_loss.zero_()
+        if self.skipped:
+            most = [f"{self.taxonomy.names[head]} ({times})" for head, times in self.skipped.most_common(5)]
+            rank_zero_warn(
+                f"epoch {self.current_epoch}: non-finite gradient, step skipped for {', '.join(most)}"
+                f"{' and others' if len(self.skipped) > 5 else ''}; lower model.lr if this goes on"
+            )
+            self.skipped.clear()
+        if labelled and mean.isnan().all():
+            raise DataError(f"epoch {self.current_epoch}: training diverged, no head has a finite loss; lower model.lr")
+        values = {"train/loss": mean.nanmean().item(), **named("train/loss", mean.tolist(), self.taxonomy.slugs)}
+        values["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log_dict(values, logger=False)
+        for logger in self.loggers:  # now, not after the checkpoint: a run stopped between them would lose the line
+            logger.log_metrics({**values, "epoch": self.current_epoch}, step=self.global_step - 1)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether this process trains without adding up gradients with others."""
+        return self.trainer.world_size == 1 or bool(getattr(self.trainer.strategy, "replicated", False))
+
+    @property
+    def _data(self) -> LabelSource | None:
+        data: LabelSource | None = getattr(self.trainer, "datamodule", None)
+        return data
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the optimiser's state of all heads, so that it does not depend on how they were computed."""
+        checkpoint["finished_heads"] = self.finished
+        if self._remaining and "optimizer_states" in checkpoint:
+            checkpoint["optimizer_states"] = [self._remaining[0].widen(checkpoint["optimizer_states"][0])]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up which heads have finished."""
+        self.finished = list(checkpoint.get("finished_heads", []))
+        if self.finished and self._alone and "optimizer_states" in checkpoint:
+            remaining = [head for head in range(self.heads.num_heads) if head not in self.finished]
+            checkpoint["optimizer_states"] = [narrow_state(checkpoint["optimizer_states"][0], remaining)]
