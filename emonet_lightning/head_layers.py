@@ -51,6 +51,23 @@ def relu_dropout(x: torch.Tensor, rate: float, training: bool) -> torch.Tensor:
     return _ReluDropout.apply(x, min(round(rate * _LEVELS), _LEVELS - 1))
 
 
+class RowMajor(torch.autograd.Function):
+    """Transpose of [K, B], whose gradient lies head by head.
+
+    Sums over rows, such as the last bias's gradient, are then taken alike however many heads there are: a head's bits
+    do not depend on its neighbours.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.T
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        return grad.T.contiguous()
+
+
 class _ReluDropout(torch.autograd.Function):
     """Both in one pass back: what is positive in the result is what was positive and kept."""
 

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 import torch
 
 
+_CPU_BLOCK = 16  # floats: a vector of AVX-512, and the unit in which the kernel shares work between threads
+
+
 class _Slices(NamedTuple):
     """What heads with one learning rate and weight decay own, in slices of equal step counts."""
 
@@ -138,8 +141,9 @@ class HeadwiseAdamW(torch.optim.Optimizer):
             if kind is not None:
                 spans.setdefault(kind[:2], []).append(slice(heads[0], heads[-1] + 1))
         for (scale, decay), parts in spans.items():
-            places = [(index, heads) for index, _ in params for heads in parts]
-            owners = [(parameter, self.state[parameter], heads) for _, parameter in params for heads in parts]
+            places = [(index, heads) for index, parameter in params for heads in _cut(parameter, parts)]
+            everything = self._group["params"]
+            owners = [(everything[index], self.state[everything[index]], heads) for index, heads in places]
             yield _Slices(
                 scale,
                 decay,
@@ -169,6 +173,16 @@ class HeadwiseAdamW(torch.optim.Optimizer):
             group[name] = [group[name][head] for head in kept]
         self.idle = ()
         self._forget()
+
+
+def _cut(parameter: torch.Tensor, parts: list[slice]) -> list[slice]:
+    """Cut slices into heads where the CPU's kernel would treat a slice's last elements apart, which rounds differently.
+
+    So a head's bits do not depend on which heads are stepped with it.
+    """
+    if parameter.device.type != "cpu" or parameter[0].numel() % _CPU_BLOCK == 0:
+        return parts
+    return [slice(head, head + 1) for part in parts for head in range(part.start, part.stop)]
 
 
 @torch.no_grad()
