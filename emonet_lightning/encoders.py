@@ -6,6 +6,7 @@ because the last bit of a network's output depends on the batch size.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from typing import Any
@@ -90,6 +91,7 @@ class FrozenEncoder(nn.Module):
         self.preprocess = preprocess
         self.identity = identity
         self.dim = dim
+        self._compiled: list[Callable[[torch.Tensor], torch.Tensor]] = []  # in a list: not a second sub-module
         self.register_buffer("mean", 255 * torch.tensor(preprocess.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(preprocess.std).view(3, 1, 1), persistent=False)
         self.eval()
@@ -117,6 +119,11 @@ class FrozenEncoder(nn.Module):
         """What `encoder_fingerprint` returns for this encoder."""
         return fingerprint(self.identity)
 
+    @property
+    def resizes_on_device(self) -> bool:
+        """Whether the encode pass ships whole images to the encoder's device (`EncoderSpec.resize_on`)."""
+        return self.identity.get("resize_on") == "device"
+
     def train(self, mode: bool = True) -> "FrozenEncoder":
         """Stay in eval mode: batch statistics and dropout of a frozen encoder never move."""
         return super().train(False)
@@ -131,8 +138,7 @@ class FrozenEncoder(nn.Module):
         Returns:
             [B, D] float32, pooled, not L2-normalised.
         """
-        pixels = (images.to(torch.float32, memory_format=torch.channels_last) - self.mean) / self.std
-        return self.module(pixels.to(DTYPES[self.identity["dtype"]])).float()
+        return self.module(self._normalised(images)).float()
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Encode any number of images in static batches, the last one padded.
@@ -141,17 +147,29 @@ class FrozenEncoder(nn.Module):
             images: [N, 3, S, S] uint8, on any device.
 
         Returns:
-            [N, D] float32 on the encoder's device; row i does not depend on N.
+            [N, D] float32 on the encoder's device, fit for autograd; row i does not depend on N.
         """
         size = CPU_BATCH if self.mean.device.type == "cpu" else ENCODE_BATCH
-        features = []
-        for chunk in images.split(size):
-            chunk = chunk.to(self.mean.device, non_blocking=True)
-            count = len(chunk)
-            if count < size:
-                chunk = torch.cat([chunk, chunk.new_zeros((size - count, *chunk.shape[1:]))])
-            features.append(self(chunk)[:count])
-        return torch.cat(features) if features else torch.empty(0, self.dim, device=self.mean.device)
+        network = self._fused() if self.identity.get("compile") and self.mean.is_cuda else self.module
+        # made outside inference mode, as heads could not be trained on tensors that are made inside
+        features = torch.empty(len(images), self.dim, device=self.mean.device)
+        with torch.inference_mode():
+            for chunk, part in zip(images.split(size), features.split(size), strict=False):
+                count = len(chunk)
+                chunk = chunk.to(self.mean.device, non_blocking=True)
+                if count < size:
+                    chunk = torch.cat([chunk, chunk.new_zeros((size - count, *chunk.shape[1:]))])
+                part.copy_(network(self._normalised(chunk))[:count])
+        return features
+
+    def _normalised(self, images: torch.Tensor) -> torch.Tensor:
+        pixels = (images.to(torch.float32, memory_format=torch.channels_last) - self.mean) / self.std
+        return pixels.to(DTYPES[self.identity["dtype"]])
+
+    def _fused(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        if not self._compiled:
+            self._compiled.append(torch.compile(self.module, dynamic=False))
+        return self._compiled[0]
 
 
 def _identity(source: EncoderSource, spec: EncoderSpec, digest: str) -> dict[str, Any]:
@@ -162,6 +180,9 @@ def _identity(source: EncoderSource, spec: EncoderSpec, digest: str) -> dict[str
         "dtype": spec.dtype,
         "preprocess": source.preprocess.to_dict(),
         "sha256": digest,
+        # named only where they are on: features made without them keep the identity that they always had
+        **({"compile": True} if spec.compile else {}),
+        **({"resize_on": "device"} if spec.resize_on == "device" else {}),
     }
 
 

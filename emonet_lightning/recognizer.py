@@ -17,12 +17,13 @@ import torch
 from PIL import Image, ImageOps
 
 from emonet_lightning.bundle import MANIFEST_FILE, WEIGHTS_FILE, HeadsBundle
+from emonet_lightning.decoding import decode_image, to_rgb
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_fingerprint
 from emonet_lightning.errors import DataError, EmoNetError, EnvironmentProblem, MissingInputError, UsageError
 from emonet_lightning.heads import WIDTHS
 from emonet_lightning.io import read_bytes
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
-from emonet_lightning.transforms import EvalTransform, decode_image, to_rgb
+from emonet_lightning.transforms import EvalTransform
 
 ImageLike = Image.Image | np.ndarray | str | Path | bytes
 PAPER_ENCODER = EncoderSpec(name="timm/vit_so400m_patch16_siglip_384.v2_webli", interpolation="bilinear")

@@ -17,14 +17,16 @@ from safetensors.torch import load_file, save_file
 
 from emonet_lightning.data.cache_blocks import BLOCK_ROWS
 from emonet_lightning.data.embed_command import embed_command
-from emonet_lightning.data.embeddings import build_cache, cache_key, fill_cache, load_cache
-from emonet_lightning.data.encoding import decode_threads
+from emonet_lightning.data.embeddings import build_cache, cache_key, fill_cache
+from emonet_lightning.data.feature_store import load_cache
+from emonet_lightning.data.pixel_batches import decode_threads
+from emonet_lightning.decoding import decode_image
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder
 from emonet_lightning.errors import DataError, InterruptedRunError, MissingInputError, OutputError, UsageError
 from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.packing.shards import RawSample, pack
 from emonet_lightning.taxonomy import Taxonomy
-from emonet_lightning.transforms import Augmentation, EvalTransform, TrainTransform, decode_image, sample_seed
+from emonet_lightning.transforms import Augmentation, EvalTransform, TrainTransform, sample_seed
 
 NUM_IMAGES = BLOCK_ROWS + 40
 VIEWS = {"views": 3, "augmentation": Augmentation(), "seed": 7, "progress": False}

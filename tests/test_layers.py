@@ -13,7 +13,7 @@ PACKAGE = "emonet_lightning"
 LAYERS = [
     {"errors", "batch", "io", "taxonomy", "messages", "machine", "schedule", "image_files", "progress"},
     {"ratings"},
-    {"transforms", "head_layers", "head_pairs", "heads", "losses", "metrics", "optimizer", "evaluation"},
+    {"decoding", "transforms", "head_layers", "head_pairs", "heads", "losses", "metrics", "optimizer", "evaluation"},
     {"encoder_files", "encoder_sources", "encoder_weights", "encoders", "fetch", "hub", "bundle"},
     {"packing"},
     {"data", "module", "recognizer", "synthesis"},

@@ -8,15 +8,9 @@ import pytest
 from PIL import Image
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
+from emonet_lightning.decoding import decode_image
 from emonet_lightning.errors import DataError, UsageError
-from emonet_lightning.transforms import (
-    Augmentation,
-    EvalTransform,
-    PreprocessSpec,
-    TrainTransform,
-    decode_image,
-    sample_seed,
-)
+from emonet_lightning.transforms import Augmentation, EvalTransform, PreprocessSpec, TrainTransform, sample_seed
 
 NOTHING = Augmentation(hflip=0, rotation=0, scale=0, shift=0, brightness=0, contrast=0, blur=0, noise=0, jpeg=0, grey=0)
 

@@ -16,12 +16,14 @@ import torch
 
 from emonet_lightning.data.cache_blocks import BLOCK_ROWS, Block, blocks_of, read_block
 from emonet_lightning.data.cache_writers import STALL_SECONDS, WriterClaim, earlier_claims, wait_for_blocks
-from emonet_lightning.data.encoding import ImageRows, Recipe, decode_threads, encode_blocks
+from emonet_lightning.data.encoding import encode_blocks
+from emonet_lightning.data.pixel_batches import ImageRows, Recipe, decode_threads
+from emonet_lightning.decoding import DECODER
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_identity, feature_dim
 from emonet_lightning.errors import DataError, UsageError
-from emonet_lightning.io import fingerprint, make_folder, read_json, write_json
+from emonet_lightning.io import fingerprint, make_folder, write_json
 from emonet_lightning.progress import progress_bar
-from emonet_lightning.transforms import DECODER, Augmentation
+from emonet_lightning.transforms import Augmentation
 
 logger = logging.getLogger(__name__)
 
@@ -158,27 +160,6 @@ def fill_cache(
 
     wait_for_blocks(plan.path, missing, earlier, stall_seconds)
     return CacheBuild(plan.path, plan.key, plan.dim, num_encoded, seconds)
-
-
-def load_cache(path: Path | str) -> torch.Tensor:
-    """Return cached features [V, N, D] float16, every block compared with its digest; view 0 is the clean one.
-
-    Raises:
-        MissingInputError: no cache, or not complete.
-        DataError: damaged.
-    """
-    path = Path(path)
-    meta = read_json(path / "meta.json")
-    base = {name: meta.get(name) for name in ("format", "decoder", "encoder", "data")}
-    view_keys = [fingerprint({**base, "views": [recipe]}) for recipe in meta.get("views", [])]
-    if meta.get("key") != fingerprint({**base, "views": meta.get("views")}) or meta.get("view_keys") != view_keys:
-        raise DataError(f"{path / 'meta.json'}: not the description of a feature cache; delete the folder")
-    num_views, num_rows, dim = len(view_keys), meta["data"]["num_samples"], meta["dim"]
-    features = torch.empty(num_views, num_rows, dim, dtype=torch.float16)
-    for view, key in enumerate(view_keys):
-        for block in blocks_of(_folder(path.parent, key), key, num_rows):
-            features[view, block.start : block.stop] = read_block(block, dim)
-    return features
 
 
 def _plan(

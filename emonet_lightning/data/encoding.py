@@ -1,62 +1,21 @@
-"""From images by row to blocks of features: threads read and decode, the encoder runs, one thread writes.
+"""From images by row to blocks of features: pixels come in batches, the encoder runs, one thread writes.
 
-Threads and not processes, because the decoder and the resize release Python's lock, and pixels need not be copied
-between processes. Batches lie inside blocks, so a block's bytes do not depend on who wrote which block.
+Batches lie inside blocks, so a block's bytes do not depend on who wrote which block.
 """
 
-import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from contextlib import closing
 
-import numpy as np
 import torch
 
 from emonet_lightning.data.cache_blocks import Block, save_block
+from emonet_lightning.data.pixel_batches import ImageRows, PixelBatches, Recipe, RowBatch
 from emonet_lightning.encoders import ENCODE_BATCH, FrozenEncoder
 from emonet_lightning.errors import DataError
-from emonet_lightning.transforms import (
-    Augmentation,
-    EvalTransform,
-    PreprocessSpec,
-    TrainTransform,
-    decode_image,
-    sample_seed,
-)
 
 _LARGEST = 6e4  # float16 ends at 65504
-
-
-class ImageRows(Protocol):
-    """Images by row: a packed set."""
-
-    num_samples: int
-    keys: list[str]
-    digest: str
-
-    def read_image(self, row: int) -> bytes:
-        """Return the encoded image of a row."""
-
-
-class Recipe(NamedTuple):
-    """How the pixels of one view are made: view 0 is clean."""
-
-    view: int
-    augmentation: Augmentation | None = None
-    seed: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as JSON-able primitives."""
-        options = None if self.augmentation is None else self.augmentation.to_dict()
-        return {"view": self.view, "augmentation": options, "seed": self.seed}
-
-
-def decode_threads(num_threads: int | None = None) -> int:
-    """Return how many threads may decode images: what is asked for, at most the cores allotted to this process."""
-    allotted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    allotted = min(allotted, int(os.environ.get("SLURM_CPUS_PER_TASK") or allotted))
-    return max(1, min(num_threads if num_threads is not None else allotted, allotted))
 
 
 def encode_blocks(
@@ -79,64 +38,56 @@ def encode_blocks(
         DataError: an unreadable image, or features that float16 does not hold; names the sample.
         OutputError: a block cannot be written.
     """
-    read = _reader(packed, encoder.preprocess)
-    jobs = ((recipe, row) for recipe, block in todo for row in range(block.start, block.stop))
-    pixels = _in_order(read, jobs, num_threads, lookahead=2 * ENCODE_BATCH + num_threads)
+    device = encoder.mean.device
+    loader = PixelBatches(
+        packed, encoder.preprocess, num_threads=num_threads, device=device, whole=encoder.resizes_on_device
+    )
+    batches = [
+        RowBatch(recipe, start, min(start + ENCODE_BATCH, block.stop))
+        for recipe, block in todo
+        for start in range(block.start, block.stop, ENCODE_BATCH)
+    ]
     writes: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(1) as writer:
+    with ThreadPoolExecutor(1) as writer, closing(loader(batches)) as pixels:
         for _, block in todo:
-            features = []
-            for start in range(block.start, block.stop, ENCODE_BATCH):
-                count = min(ENCODE_BATCH, block.stop - start)
-                batch = torch.from_numpy(np.stack([next(pixels) for _ in range(count)]))
-                if encoder.mean.is_cuda:
-                    batch = batch.pin_memory()
-                features.append(encoder.encode(batch))
-                advance(count)
-            writes.append(writer.submit(save_block, block, _as_half(torch.cat(features), block, packed.keys)))
+            features = torch.empty(block.stop - block.start, encoder.dim, device=device)
+            for start in range(0, len(features), ENCODE_BATCH):
+                part = features[start : start + ENCODE_BATCH]
+                part.copy_(encoder.encode(next(pixels)))
+                advance(len(part))
+            writes.append(writer.submit(_write, block, *_on_host(features), packed.keys))
             if len(writes) > 2:
                 writes.popleft().result()
         for write in writes:
             write.result()
 
 
-def _reader(packed: ImageRows, preprocess: PreprocessSpec) -> Callable[[Recipe, int], np.ndarray]:
-    clean = EvalTransform(preprocess)
-    changed: dict[Augmentation, TrainTransform] = {}
+def _on_host(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.cuda.Event | None]:
+    """Queue features as float16, and the largest magnitude of each row, for copying to the host; when they are there.
 
-    def read(recipe: Recipe, row: int) -> np.ndarray:
-        image = decode_image(packed.read_image(row), packed.keys[row])
-        if recipe.augmentation is None or recipe.seed is None:
-            return clean(image)
-        transform = changed.setdefault(recipe.augmentation, TrainTransform(preprocess, recipe.augmentation))
-        return transform(image, sample_seed(recipe.seed, 0, row, recipe.view))
-
-    return read
-
-
-def _in_order(
-    read: Callable[..., np.ndarray], jobs: Iterator[tuple[Any, ...]], num_threads: int, lookahead: int
-) -> Iterator[np.ndarray]:
-    """Run `read` in threads (decoders release the GIL) and yield results in the order of the jobs."""
-    with ThreadPoolExecutor(num_threads) as pool:
-        pending: deque[Future[np.ndarray]] = deque()
-        try:
-            for job in jobs:
-                pending.append(pool.submit(read, *job))
-                if len(pending) >= lookahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    The caller goes on meanwhile, so that the device never waits for a block to be written.
+    """
+    half, largest = features.half(), features.abs().amax(dim=1)
+    if not features.is_cuda:
+        return half, largest, None
+    copies = [torch.empty(part.shape, dtype=part.dtype, pin_memory=True) for part in (half, largest)]
+    for copy, part in zip(copies, (half, largest), strict=True):
+        copy.copy_(part, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record(torch.cuda.current_stream(features.device))
+    return copies[0], copies[1], copied
 
 
-def _as_half(features: torch.Tensor, block: Block, keys: list[str]) -> torch.Tensor:
-    largest = features.abs().amax(dim=1).cpu()
-    bad = torch.nonzero(~(largest < _LARGEST)).flatten().tolist()  # NaN compares as False
-    if bad:
+def _write(
+    block: Block, half: torch.Tensor, largest: torch.Tensor, copied: torch.cuda.Event | None, keys: list[str]
+) -> None:
+    if copied is not None:
+        copied.synchronize()
+    # numpy: torch would start a team of threads in this thread
+    bad = (~(largest.numpy() < _LARGEST)).nonzero()[0]  # NaN compares as False
+    if len(bad):
         raise DataError(
             f"sample '{keys[block.start + bad[0]]}': encoder features reach {largest[bad[0]]:g}, float16 ends at 65504 "
             f"({len(bad)} such samples in this block); use --model.encoder.dtype float32 or another encoder"
         )
-    return features.half().cpu()
+    save_block(block, half)

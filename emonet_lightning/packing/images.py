@@ -11,8 +11,8 @@ from typing import Literal
 import imagehash
 from PIL import Image, ImageFile
 
+from emonet_lightning.decoding import MAX_PIXELS  # what is packed must be what can be decoded later
 from emonet_lightning.errors import DataError, EnvironmentProblem
-from emonet_lightning.transforms import MAX_PIXELS  # what is packed must be what can be decoded later
 
 MAX_BYTES = 64 * 2**20
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from emonet_lightning.decoding import decode_image
 from emonet_lightning.synthesis.actions import (
     ACTION_INDEX,
     ACTION_NAMES,
@@ -22,7 +23,7 @@ from emonet_lightning.synthesis.actions import (
 from emonet_lightning.synthesis.geometry import LANDMARKS, face_curves, landmarks
 from emonet_lightning.synthesis.identity import sample_identity, sample_scene
 from emonet_lightning.synthesis.renderer import FaceParams, encode_jpeg, face_landmarks, render_face
-from emonet_lightning.transforms import EvalTransform, PreprocessSpec, decode_image
+from emonet_lightning.transforms import EvalTransform, PreprocessSpec
 
 _STREAM = 9
 _CHUNK = 500

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
+from emonet_lightning.decoding import decode_image
 from emonet_lightning.encoder_sources import build_module, resolve
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder
 from emonet_lightning.io import read_json, write_json
 from emonet_lightning.synthesis.actions import SIDEWAYS
 from emonet_lightning.synthesis.expressions import load_expressions
 from emonet_lightning.synthesis.faces import RenderedFaces, SetName
-from emonet_lightning.transforms import EvalTransform, PreprocessSpec, decode_image
+from emonet_lightning.transforms import EvalTransform, PreprocessSpec
 
 _PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _HELD_OUT = 0.25
