@@ -51,13 +51,16 @@ def relu_dropout(x: torch.Tensor, rate: float, training: bool) -> torch.Tensor:
     return _ReluDropout.apply(x, min(round(rate * _LEVELS), _LEVELS - 1))
 
 
-class RowMajor(torch.autograd.Function):
-    """Transpose of [K, B], whose gradient lies head by head.
+def by_row(x: torch.Tensor) -> torch.Tensor:
+    """Transpose [K, B] such that its gradient lies head by head.
 
     Sums over rows, such as the last bias's gradient, are then taken alike however many heads there are: a head's bits
     do not depend on its neighbours.
     """
+    return _ByRow.apply(x) if x.requires_grad else x.T
 
+
+class _ByRow(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
         return x.T

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from emonet_lightning.errors import DataError, UsageError
-from emonet_lightning.head_layers import RowMajor, StackedLinear, relu_dropout
+from emonet_lightning.head_layers import StackedLinear, by_row, relu_dropout
 from emonet_lightning.head_pairs import can_group, grouped_linear, pad_by_head
 
 WIDTHS = {"small": (128, 32), "large": (1024, 512, 256)}
@@ -100,7 +100,7 @@ class EmotionHeads(nn.Module):
         """Map features [B, D] to raw outputs [B, K] float32."""
         columns = x.T
         raw = self._outputs(columns if self._is_one_product(x) else columns.expand(self.num_heads, -1, -1))
-        return RowMajor.apply(raw)
+        return by_row(raw)
 
     def forward_pairs(self, x: torch.Tensor, head: torch.Tensor, offs: torch.Tensor) -> torch.Tensor:
         """Map the features of labelled (row, head) pairs to their raw outputs; the others are not computed.

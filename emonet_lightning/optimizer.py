@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-
 _CPU_BLOCK = 16  # floats: a vector of AVX-512, and the unit in which the kernel shares work between threads
 
 
