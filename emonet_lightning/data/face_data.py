@@ -4,32 +4,31 @@ A run on images passes each through the frozen encoder once and trains from the 
 same order and encoder path without the cache. The plan (rows, labels, steps) is printed before anything is trained.
 """
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import torch
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Dataset
 
-from emonet_lightning.batch import EmotionBatch, PairBatch
+from emonet_lightning.data.feature_store import FeaturesOn
+from emonet_lightning.data.feeding import NO_STATISTICS, FeedingModule
 from emonet_lightning.data.labels import LabelTable, RatedTest, rater_cube
+from emonet_lightning.data.loading import Sampling
 from emonet_lightning.data.parts import Part
 from emonet_lightning.data.plan import Folds, cache_root, check_seals, check_set, choose_rows, describe, locate
-from emonet_lightning.data.rows import FeatureRows, ImageRows, Pixels
-from emonet_lightning.data.sampling import EvalPlan, TrainPlan
+from emonet_lightning.data.rows import ImageInputs
+from emonet_lightning.data.sampling import check_batch_size
 from emonet_lightning.encoders import EncoderSpec, preprocess_spec
 from emonet_lightning.errors import DataError, UsageError
-from emonet_lightning.messages import say
 from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.packing.seals import registered
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.transforms import Augmentation
 
-NO_STATISTICS = "model.standardise needs data.mode: cached; set model.standardise: false"
+__all__ = ["NO_STATISTICS", "FaceDataModule"]
 
 
-class FaceDataModule(LightningDataModule):
+class FaceDataModule(FeedingModule):
     """Packed sets as batches. Use one of its subclasses, or this with several parts (a combination).
 
     Args:
@@ -53,6 +52,10 @@ class FaceDataModule(LightningDataModule):
         fold: which of the parts, 0 .. num_folds - 1.
         fold_seed: of the parts; not linked, so that runs of several seeds share their folds.
         val_share: with folds, share of the training rows to validate on, groups kept whole; 0 for none.
+        sampling: `rows`: shuffled rows, each once an epoch; `balanced`: every emotion draws `batch_size` / emotions of
+            its own labelled rows a step, so that a rare one learns at the pace of a common one.
+        features_on: where cached features lie: on the `device`, in `memory`, or `mapped` from disk, which reads them
+            block by block in an order of its own; `auto` takes the first that has room in 40 % of its free memory.
     """
 
     def __init__(
@@ -76,6 +79,8 @@ class FaceDataModule(LightningDataModule):
         fold: int = 0,
         fold_seed: int = 0,
         val_share: float = 0.0,
+        sampling: Sampling = "rows",
+        features_on: FeaturesOn = "auto",
     ) -> None:
         super().__init__()
         if not parts:
@@ -100,8 +105,8 @@ class FaceDataModule(LightningDataModule):
         self.sets: list[PackedSet] = []
         self.rows: dict[str, np.ndarray] = {}
         self.labels: LabelTable | None = None
-        self.features: torch.Tensor | None = None
-        self.steps_per_call = 1
+        self.sampling = sampling
+        self.features_on = features_on
 
     # -- set-up ----------------------------------------------------------------------------------------------------
 
@@ -145,41 +150,46 @@ class FaceDataModule(LightningDataModule):
         self.open(stage)
         assert self.labels is not None
         if self.mode == "cached":
-            self.features = self._features(stage)
-        if stage == "fit":
-            plan = self._train_plan()
-            if plan.batch_size < self.batch_size:
+            self.open_features([self._feature_folder(packed, stage) for packed in self.sets])
+        if stage == "fit" and self.sampling == "rows" and self.batch_size > (count := len(self.rows["train"])):
+            used = check_batch_size(self.batch_size, count, self.share[1])
+            if used < self.batch_size:
                 rank_zero_warn(
-                    f"data.batch_size: {self.batch_size} is more than the {len(plan.rows)} training rows; "
-                    f"reduced to {plan.batch_size}"
+                    f"data.batch_size: {self.batch_size} is more than the {count} training rows; reduced to {used}"
                 )
-            say(describe(self.sets, self.rows, self.labels, self.taxonomy, plan))
+
+    def _feature_folder(self, packed: PackedSet, stage: str) -> Path:
+        from emonet_lightning.data.embeddings import build_cache
+
+        rank, world = self.process
+        return build_cache(
+            packed,
+            self.encoder,
+            cache_root(self.cache_dir) / "features",
+            views=self.views if stage == "fit" else 1,
+            augmentation=self.augmentation if stage == "fit" else None,
+            seed=self.seed,
+            device=self.device,
+            rank=rank,
+            world_size=world,
+            num_threads=self.num_threads,
+        )
+
+    def image_inputs(self, train: bool) -> ImageInputs:
+        """Return the pixels of all rows, changed for training where that is asked for."""
+        return ImageInputs(self.sets, preprocess_spec(self.encoder), self.augmentation if train else None, self.seed)
+
+    def set_sizes(self) -> list[int]:
+        """Return how many rows each set has."""
+        return [packed.num_samples for packed in self.sets]
+
+    def plan_text(self) -> str:
+        """Return the plan of training in a few lines."""
+        assert self.labels is not None
+        return describe(self.sets, self.rows, self.labels, self.taxonomy, self.train_batches(), self.steps_per_call)
 
     def _check_set(self, packed: PackedSet, stage: str) -> None:
         check_set(packed, stage, self.taxonomy)
-
-    def _features(self, stage: str) -> torch.Tensor:
-        from emonet_lightning.data.embeddings import build_cache, load_cache
-
-        trainer = self.trainer
-        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        device = trainer.strategy.root_device if trainer else torch.device("cpu")
-        caches = []
-        for packed in self.sets:
-            folder = build_cache(
-                packed,
-                self.encoder,
-                cache_root(self.cache_dir) / "features",
-                views=self.views if stage == "fit" else 1,
-                augmentation=self.augmentation if stage == "fit" else None,
-                seed=self.seed,
-                device=device,
-                rank=rank,
-                world_size=world,
-                num_threads=self.num_threads,
-            )
-            caches.append(load_cache(folder))
-        return torch.cat(caches, dim=1) if len(caches) > 1 else caches[0]
 
     # -- what the module and the callbacks ask -----------------------------------------------------------------------
 
@@ -202,20 +212,6 @@ class FaceDataModule(LightningDataModule):
         """Return the labels of the training rows."""
         assert self.labels is not None
         return self.labels.take(self.rows["train"])
-
-    def feature_statistics(self, l2_normalise: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and standard deviation [D] of the training rows' clean features.
-
-        Raises:
-            UsageError: in `mode: images` nothing is known of the features before training.
-        """
-        if self.features is None:
-            raise UsageError(NO_STATISTICS)
-        rows = self.features[0].index_select(0, torch.from_numpy(self.rows["train"])).float()
-        if l2_normalise:
-            rows = torch.nn.functional.normalize(rows)
-        std, mean = torch.std_mean(rows.double(), dim=0)
-        return mean.float(), std.clamp(min=1e-6 * float(std.max().clamp(min=1e-12))).float()
 
     def tested(self) -> tuple[PackedSet, np.ndarray]:
         """Return the set that is tested on, and which rows of it."""
@@ -245,60 +241,6 @@ class FaceDataModule(LightningDataModule):
         """Return name and digests of each set, for the run's record."""
         return [{"name": packed.name, "images": packed.digest, "labels": packed.label_digest} for packed in self.sets]
 
-    # -- loaders -----------------------------------------------------------------------------------------------------
-
-    @property
-    def num_steps(self) -> int:
-        """Optimiser steps of one epoch."""
-        return len(self._train_plan())
-
-    def train_dataloader(self) -> DataLoader[list[EmotionBatch | PairBatch]]:
-        """Shuffled by (seed, epoch); each item is the batches of one call of `training_step`."""
-        return self._loader(self._rows(train=True), self._train_plan(), _listed)
-
-    def val_dataloader(self) -> DataLoader[EmotionBatch] | list[Any]:
-        """Validation rows in fixed blocks, each once; an empty list where there are none."""
-        return self._eval_loader("val") if self.has_validation else []
-
-    def test_dataloader(self) -> DataLoader[EmotionBatch]:
-        """Test rows in fixed blocks, each once."""
-        return self._eval_loader("test")
-
-    def _eval_loader(self, split: str) -> DataLoader[EmotionBatch]:
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return self._loader(self._rows(train=False), EvalPlan(self.rows[split], rank, world), _as_is)
-
-    def _train_plan(self) -> TrainPlan:
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return TrainPlan(self.rows["train"], self.batch_size, self.seed, rank, world)
-
-    def _rows(self, train: bool) -> Dataset[EmotionBatch]:
-        assert self.labels is not None
-        if self.features is not None:
-            return FeatureRows(self.features, self.labels, self.seed if train else None)
-        spec = preprocess_spec(self.encoder)
-        transform = Pixels(spec, self.augmentation if train else None, self.seed)
-        return ImageRows(self.sets, self.labels, transform, spec.size)
-
-    def _loader(self, rows: Dataset[EmotionBatch], plan: TrainPlan | EvalPlan, collate: Any) -> DataLoader[Any]:
-        workers = self.num_workers if self.features is None else 0  # cached batches are cheaper than a queue
-        return DataLoader(
-            rows,
-            batch_size=None,
-            sampler=plan,  # type: ignore[arg-type]
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            collate_fn=collate,
-        )
-
     def _start(self, part: int) -> int:
         sizes = [packed.num_samples for packed in self.sets]
         return sum(sizes[:-1]) if part == -1 else sum(sizes[:part])
-
-
-def _as_is(batch: EmotionBatch) -> EmotionBatch:
-    return batch
-
-
-def _listed(batch: EmotionBatch) -> list[EmotionBatch | PairBatch]:
-    return [batch]

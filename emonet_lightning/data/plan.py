@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emonet_lightning.data.feature_store import FeatureStore, MappedFeatures
 from emonet_lightning.data.labels import LabelTable, resting_levels
-from emonet_lightning.data.sampling import TrainPlan, epoch_order
+from emonet_lightning.data.pairs import BalancedPairs, RowPairs
+from emonet_lightning.data.rows import FeatureInputs, PairBatches, RowBatches
+from emonet_lightning.data.sampling import WINDOW_BLOCKS, TrainPlan, epoch_order
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.packing.seals import Seal, refuse_sealed
@@ -150,7 +153,12 @@ def check_seals(sets: Sequence[PackedSet], rows: dict[str, np.ndarray], stage: s
 
 
 def describe(
-    sets: Sequence[PackedSet], rows: dict[str, np.ndarray], labels: LabelTable, taxonomy: Taxonomy, plan: TrainPlan
+    sets: Sequence[PackedSet],
+    rows: dict[str, np.ndarray],
+    labels: LabelTable,
+    taxonomy: Taxonomy,
+    batches: RowBatches | PairBatches,
+    steps_per_call: int,
 ) -> str:
     """Return the plan of a training run in a few lines."""
     used = labels.take(rows["train"])
@@ -158,14 +166,39 @@ def describe(
     positive = int((used.mask & (used.target > resting_levels(taxonomy))).sum())
     lines = [
         f"data: {' + '.join(f'{packed.name} ({packed.kind}, {packed.num_samples:,} images)' for packed in sets)}",
-        f"rows: {len(rows['train']):,} train, {len(rows['val']):,} val, {len(rows['test']):,} test; "
-        f"{len(plan):,} steps an epoch of {plan.batch_size} rows",
+        f"rows: {len(rows['train']):,} train, {len(rows['val']):,} val, {len(rows['test']):,} test",
+        f"steps: {batches.plan.num_steps:,} an epoch of {_sampling(batches)}"
+        + (f"; {steps_per_call} steps a call" if steps_per_call > 1 else ""),
         f"labels: {int(per_head.sum()):,} on {int((per_head > 0).sum())} of {len(taxonomy)} heads "
         f"({per_head.min():,}..{per_head.max():,} a head), {positive:,} above the resting level; "
         f"{labels.num_filled:,} untouched answers read as 0; "
         f"{int(used.mask.size - per_head.sum()):,} questions not asked are masked",
     ]
+    if isinstance(batches.inputs, FeatureInputs):
+        lines.insert(3, f"features: {_features(batches.inputs.store)}")
     empty = [taxonomy.names[column] for column in np.flatnonzero(per_head == 0)]
     if empty:
         lines.append(f"heads without a label are left as they are: {', '.join(empty)}")
     return "\n".join(lines)
+
+
+def _sampling(batches: RowBatches | PairBatches) -> str:
+    plan = batches.plan
+    if isinstance(plan, BalancedPairs):
+        fewer = f", {plan.drawn.min()} at least" if plan.drawn.min() < plan.per_head else ""
+        return f"{plan.drawn.sum():,} pairs, balanced: {plan.per_head} a head{fewer}"
+    if isinstance(plan, RowPairs):
+        return f"{plan.plan.batch_size:,} rows, of which only labelled pairs are computed{_order(plan.plan)}"
+    assert isinstance(plan, TrainPlan)
+    return f"{plan.batch_size:,} rows{_order(plan)}"
+
+
+def _order(plan: TrainPlan) -> str:
+    return f"; shuffled within windows of {WINDOW_BLOCKS} blocks" if plan.blocks is not None else ""
+
+
+def _features(store: FeatureStore) -> str:
+    size = f"{2 * store.num_views * store.num_rows * store.dim / 1e6:,.1f} MB"
+    if isinstance(store, MappedFeatures):
+        return f"{size}, memory-mapped"
+    return f"{size} in memory" if store.device.type == "cpu" else f"{size} on {store.device}"

@@ -1,0 +1,108 @@
+"""Loaders: which batches a run trains on and is judged by, made in this process or by workers."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import DataLoader
+
+from emonet_lightning.batch import EmotionBatch
+from emonet_lightning.data.labels import LabelTable
+from emonet_lightning.data.pairs import SPARSE, BalancedPairs, RowPairs
+from emonet_lightning.data.rows import FeatureInputs, Inputs, PairBatches, RowBatches
+from emonet_lightning.data.sampling import Position, Positions, Rows, TrainPlan
+
+Sampling = Literal["rows", "balanced"]
+
+
+class PlannedLoader(DataLoader[Any]):
+    """Batches in the order of a plan, from any position on.
+
+    Args:
+        batches: of a plan.
+        positions: of an epoch.
+        num_workers: processes that make batches; 0 makes them here.
+        single: yield each batch by itself; each item has one.
+    """
+
+    def __init__(
+        self, batches: RowBatches | PairBatches, positions: Positions, num_workers: int = 0, single: bool = False
+    ) -> None:
+        super().__init__(
+            batches,
+            batch_size=None,
+            sampler=positions,  # type: ignore[arg-type]
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            collate_fn=_only if single else _as_is,
+        )
+        self.given = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        # begun at the first batch, and not before: by then the Trainer has set the epoch, for workers too
+        positions: Any = self.sampler
+        self.given = positions.first_step
+        for batches in super().__iter__():
+            self.given += 1 if isinstance(batches, EmotionBatch) else len(batches)
+            yield batches
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the position in the epoch: steps that were given out."""
+        positions: Any = self.sampler
+        return {"epoch": positions.epoch, "step": self.given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a position: its epoch begins there."""
+        positions: Any = self.sampler
+        positions.resumed = Position(state["epoch"], state["step"])
+
+
+def train_batches(
+    inputs: Inputs,
+    labels: LabelTable,
+    rows: Rows,
+    *,
+    batch_size: int,
+    sampling: Sampling,
+    seed: int,
+    rank: int,
+    world_size: int,
+    blocks: Rows | None = None,
+) -> RowBatches | PairBatches:
+    """Return the batches of training.
+
+    Args:
+        inputs: features or images.
+        labels: of all rows.
+        rows: to train on.
+        batch_size: rows (or pairs) of a global batch.
+        sampling: `rows`: shuffled rows, each once an epoch; `balanced`: equally many pairs of each head.
+        seed: of the order.
+        rank: this process.
+        world_size: processes that share each batch.
+        blocks: block of features that each row lies in, to read block by block.
+    """
+    if sampling == "balanced":
+        return PairBatches(inputs, labels, BalancedPairs(rows, labels.mask, batch_size, seed, rank, world_size))
+    plan = TrainPlan(rows, batch_size, seed, rank, world_size, blocks)
+    if isinstance(inputs, FeatureInputs) and labels.mask[rows].mean() < SPARSE:
+        return PairBatches(inputs, labels, RowPairs(plan, labels.mask))
+    return RowBatches(inputs, labels, plan)
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Move the tensors of a batch, or of each in a list; what lies there already is not looked at one by one."""
+    if isinstance(batch, list):
+        return [to_device(each, device) for each in batch]
+    if batch.inputs.device == device:
+        return batch
+    moved = (part.to(device, non_blocking=True) if isinstance(part, torch.Tensor) else part for part in batch)
+    return type(batch)(*moved)
+
+
+def _as_is(batches: list[Any]) -> list[Any]:
+    return batches
+
+
+def _only(batches: list[Any]) -> Any:
+    return batches[0]
