@@ -78,6 +78,8 @@ class HeadTraining(LightningModule):
         seed = getattr(self._data, "seed", 0)
         for batch in batches:
             if 0 <= trainer.max_steps <= trainer.global_step:
+                # the epoch's end was not reached: no validation there, as with one step a call
+                trainer.fit_loop.epoch_loop._skip_next_val = True
                 break
             # dropout is a pure function of the step: whatever was drawn before it, and in a resumed run, too
             torch.manual_seed(sample_seed(seed, self.current_epoch, self._step_in_epoch, rank))
