@@ -77,7 +77,7 @@ class _ReluDropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, dropped: int) -> torch.Tensor:
         ctx.scale = _LEVELS / (_LEVELS - dropped)
-        bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        bits = torch.randint(-(2**63), 2**63 - 1, ((x.numel() + 3) // 4,)).view(torch.int16)
         keep = torch.empty_like(x)
         torch.ge(bits[: x.numel()].view(x.shape), dropped - _LEVELS // 2, out=keep)  # 0 and 1 in the type of x
         x.relu_().mul_(keep).mul_(ctx.scale)

@@ -96,7 +96,7 @@ def per_head_mean(loss: torch.Tensor, mask: torch.Tensor, num_labels: torch.Tens
         mask: [B, K] bool.
         num_labels: [K], labelled rows in the global batch.
     """
-    return torch.where(mask, loss, 0.0).sum(0) / num_labels.clamp(min=1)
+    return loss.masked_fill(~mask, 0.0).sum(0) / num_labels.clamp(min=1)
 
 
 def per_head_sum_of_pairs(loss: torch.Tensor, head: torch.Tensor, num_labels: torch.Tensor) -> torch.Tensor:

@@ -185,13 +185,6 @@ def _cut(parameter: torch.Tensor, parts: list[slice]) -> list[slice]:
 
 
 @torch.no_grad()
-def per_head_grad_norm(stacked: Iterable[torch.nn.Parameter]) -> torch.Tensor:
-    """Return the gradient norm of each head [K] over all its tensors."""
-    norms = [torch.linalg.vector_norm(p.grad.flatten(1), dim=1) for p in stacked if p.grad is not None]
-    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
-
-
-@torch.no_grad()
 def clip_per_head(stacked: Iterable[torch.nn.Parameter], max_norm: float) -> torch.Tensor:
     """Bound each head's own gradient norm, so that one head's outlier does not slow the others.
 
@@ -204,18 +197,20 @@ def clip_per_head(stacked: Iterable[torch.nn.Parameter], max_norm: float) -> tor
     Returns:
         Which heads' gradients were finite [K] bool, on the parameters' device.
     """
-    stacked = list(stacked)
-    norms = per_head_grad_norm(stacked)
-    finite = norms.isfinite()
-    scale = torch.where(finite, (max_norm / (norms + 1e-6)).clamp(max=1.0), 1.0) if max_norm else None
-    on_cpu = norms.device.type == "cpu"  # there it costs nothing to look before all gradients are gone through
-    if on_cpu and scale is not None and bool((scale == 1).all()):
-        scale = None
-    broken = None if on_cpu and bool(finite.all()) else ~finite
-    for grad in (parameter.grad for parameter in stacked if parameter.grad is not None):
-        shape = (-1, *[1] * (grad.dim() - 1))
-        if broken is not None:
-            grad.masked_fill_(broken.view(shape), 0.0)
-        if scale is not None:
-            grad.mul_(scale.view(shape))
+    gradients = [(p.grad, (-1, *[1] * (p.dim() - 1))) for p in stacked if p.grad is not None]
+    norms = _norms(grad for grad, _ in gradients)
+    finite = norms < torch.inf
+    # on a CPU it costs nothing to look, and to go through all gradients does
+    largest = float(norms.max()) if norms.device.type == "cpu" else torch.nan
+    if max_norm and not largest <= max_norm:
+        divisor = norms.clamp(min=max_norm) / max_norm
+        torch._foreach_div_([grad for grad, _ in gradients], [divisor.view(shape) for _, shape in gradients])
+    if not largest < torch.inf:
+        for grad, shape in gradients:
+            grad.masked_fill_(~finite.view(shape), 0.0)
     return finite
+
+
+def _norms(gradients: Iterable[torch.Tensor]) -> torch.Tensor:
+    each = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients]
+    return torch.linalg.vector_norm(torch.stack(each), dim=0)
