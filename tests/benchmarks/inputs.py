@@ -13,7 +13,9 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import torch
 
+from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.io import sha256_bytes
 from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.packing.samples import RawSample
@@ -100,9 +102,9 @@ def photo_set(work: str, kind: Literal["dense", "binary"], count: int, size: int
 
 
 def photographs(work: str, count: int, size: int) -> list[bytes]:
-    """Return so many photograph-like JPEGs."""
-    made = photo_set(work, "dense", count, size)
-    return [made.read_image(row) for row in range(count)]
+    """Return so many photograph-like JPEGs, each of another person."""
+    source = PhotoLikeFaces("dense", 4 * count, size)
+    return [source[4 * number].image for number in range(count)]
 
 
 def labelled_cells(kind: Literal["dense", "binary"], num_rows: int, num_dimensions: int) -> Iterator[np.ndarray]:
@@ -162,3 +164,36 @@ def write_set_without_images(folder: Path, kind: Literal["dense", "binary"], num
     }
     (folder / MANIFEST).write_text(_manifest_text(content))
     return PackedSet.open(folder)
+
+
+def so400m(work: str) -> EncoderSpec:
+    """Return the paper's encoder by name, 1152 features, with a weight file that is only ever hashed, never loaded."""
+    weights = Path(work) / "no_weights.safetensors"
+    if not weights.exists():
+        weights.write_bytes(b"stands for weights: features are cached already")
+    return EncoderSpec("timm/vit_so400m_patch16_siglip_384.v2_webli", weights=str(weights))
+
+
+def cached_set(work: str, kind: Literal["dense", "binary"], num_rows: int, spec: EncoderSpec) -> dict[str, str]:
+    """Return `path` and `cache_dir` of a set without images whose features are in the cache as an encode pass left them.
+
+    Features are Gaussian with a common part, so that they are as alike as an encoder's.
+    """
+    from emonet_lightning.data.cache_blocks import save_block
+    from emonet_lightning.data.embeddings import _missing_metas, _plan
+    from emonet_lightning.io import write_json
+
+    packed = write_set_without_images(Path(work) / "sets" / f"cached-{kind}-{num_rows}", kind, num_rows)
+    cache_dir = Path(work) / "cache"
+    plan = _plan(packed, spec, cache_dir / "features", 1, None, 0)
+    if not (plan.path / "made").exists():
+        for folder, meta in _missing_metas(plan):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "meta.json", meta)
+        generator = torch.Generator().manual_seed(4)
+        common = torch.randn(plan.dim, generator=generator)
+        for block in plan.blocks[0]:
+            own = torch.randn(block.stop - block.start, plan.dim, generator=generator)
+            save_block(block, (common + 0.5 * own).half())
+        (plan.path / "made").touch()
+    return {"path": str(packed.path), "cache_dir": str(cache_dir)}

@@ -176,7 +176,8 @@ def _ours(folder: Path, kind: str, epochs: int, out: Path) -> tuple[Callable[[],
 
     def quality() -> float:
         lines = [json.loads(line) for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
-        return float([line["val/score"] for line in lines if "val/score" in line][-1])
+        last = [line["val/score"] for line in lines if "val/score" in line][-1]
+        return float("nan") if last is None else last  # too few validation rows to judge any emotion
 
     return run, quality
 

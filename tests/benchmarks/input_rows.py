@@ -1,0 +1,97 @@
+"""Rows 10 and 11: from JPEG bytes to the pixels that an encoder takes, and the loader around it.
+
+The other side is what everybody writes: PIL decodes, PIL resizes (bicubic, antialiased), torchvision makes floats and
+normalises. Ours decodes and resizes to uint8 in one thread; normalising is left to the encoder's device, and a line
+counts it as well.
+"""
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import simplejpeg
+import torch
+from inputs import photo_set, photographs
+from measuring import Line, Settings, interleave, ratio_line
+from PIL import Image
+from torchvision import transforms
+
+from emonet_lightning.data.pixel_batches import PixelBatches, Recipe, RowBatch
+from emonet_lightning.decoding import decode_image
+from emonet_lightning.transforms import EvalTransform, PreprocessSpec
+
+SIZE = 384
+SPEC = PreprocessSpec(SIZE)
+
+
+def decode_and_resize(settings: Settings) -> Iterator[Line]:
+    """Row 10."""
+    usual = transforms.Compose(
+        [
+            transforms.Resize((SIZE, SIZE), transforms.InterpolationMode.BICUBIC),
+            transforms.ToTensor(),
+            transforms.Normalize(SPEC.mean, SPEC.std),
+        ]
+    )
+    ours = EvalTransform(SPEC)
+    for side, count, target in ((512, 48, ">= 3.5"), (1024, 16, ">= 3.2")):
+        images = photographs(settings.work, count, side)
+        slots = np.empty((len(images), SIZE, SIZE, 3), np.uint8)
+
+        def by_pil(images: list[bytes] = images) -> None:
+            for data in images:
+                usual(Image.open(io.BytesIO(data)).convert("RGB"))
+
+        def by_us(images: list[bytes] = images, slots: np.ndarray = slots) -> None:
+            for data, slot in zip(images, slots, strict=True):
+                ours(decode_image(data, "image"), slot)
+
+        def by_us_normalised(slots: np.ndarray = slots, call: object = by_us) -> None:
+            by_us(images, slots)
+            (torch.from_numpy(slots).permute(0, 3, 1, 2).float() - 127.5).mul_(1 / 127.5)
+
+        sides = {"PIL + ToTensor + Normalize": by_pil, "ours": by_us, "ours, and normalised": by_us_normalised}
+        timings = interleave(sides, settings.num_rounds(9), say=f"{side} px, {len(images)} images")
+        worst = max(_difference(data, ours) for data in images)
+        per_second = {name: len(images) / min(timing.cpu) for name, timing in timings.items()}
+        details = {"images_per_cpu_second": per_second, "mean_kb": float(np.mean([len(data) for data in images])) / 1e3}
+        names = list(sides)
+        yield ratio_line(f"{side} px JPEG to {SIZE} px, PIL / ours", timings, names[0], names[1], target, **details)
+        yield ratio_line(f"{side} px, with normalisation on the CPU counted in ours", timings, names[0], names[2])
+        yield Line(f"{side} px, largest difference to PIL", worst, "levels of 255", "<= 2")
+
+
+def loader(settings: Settings) -> Iterator[Line]:
+    """Row 11: bytes from tar shards, checked, decoded by threads into reused batch buffers; resized on the device."""
+    packed = photo_set(settings.work, "dense", settings.pick(512, 64))
+    images = [packed.read_image(row) for row in range(packed.num_samples)]
+    buffer = np.empty((512, 512, 3), np.uint8)
+
+    def bare() -> None:
+        for data in images:
+            simplejpeg.decode_jpeg(data, buffer=buffer)
+
+    batches = [
+        RowBatch(Recipe(0), start, min(start + 64, packed.num_samples)) for start in range(0, packed.num_samples, 64)
+    ]
+
+    def load(num_threads: int, whole: bool) -> None:
+        for _ in PixelBatches(packed, SPEC, num_threads=num_threads, whole=whole).raw(batches):
+            pass
+
+    sides = {
+        "bare decode": bare,
+        "loader, 1 thread": lambda: load(1, True),
+        "loader, 2 threads": lambda: load(2, True),
+        "loader with resize on the CPU, 1 thread": lambda: load(1, False),
+    }
+    timings = interleave(sides, settings.num_rounds(7), say=f"{len(images)} images of 512 px")
+    note = "reading the shard and comparing each image with its sha256 is part of ours, not of the bare decode"
+    for name, target in zip(list(sides)[1:], (">= 0.9", ">= 0.9", ""), strict=True):
+        yield ratio_line(f"{name}: bare decode / ours", timings, "bare decode", name, target, note)
+
+
+def _difference(data: bytes, ours: EvalTransform) -> int:
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+    found = ours(decode_image(data, "image")).transpose(1, 2, 0)
+    return int(np.abs(expected.astype(int) - found.astype(int)).max())
