@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from small_runs import Log, fit
+import torch
+from lightning.pytorch import Callback
+from small_runs import Log, fit, heads_of
 
 from emonet_lightning.data.datamodules import CombinedFaces, ExpertBinary, ExpertRatings, Part, SyntheticFaces
 from emonet_lightning.errors import DataError
@@ -76,3 +78,87 @@ def test_every_rater_of_a_test_set_is_kept_apart(small_sets, spec):
     assert (~np.isnan(found.ratings).any(2)).sum(1).tolist() == [4] * 150
     np.testing.assert_allclose(found.truth, np.nanmean(found.ratings, axis=1))
     assert found.num_filled == np.count_nonzero(~np.isnan(found.ratings)) - len(data.sets[0].ratings().value)
+
+
+def seen_batches(module, data, epochs=1, **options):
+    """Batches of a run by call."""
+
+    class Watch(Callback):
+        def __init__(self):
+            self.calls = []
+
+        def on_train_batch_start(self, trainer, module, batches, batch_idx):
+            self.calls.append(batches)
+
+    watch = Watch()
+    fit(module, data, epochs, [watch], **options)
+    return watch.calls
+
+
+def test_few_labels_are_computed_as_pairs_and_train_the_heads_that_whole_rows_train(
+    model, small_sets, spec, monkeypatch, capsys
+):
+    def run():
+        data = ExpertBinary(str(small_sets["binary"]), encoder=spec, batch_size=30)
+        module = model()
+        fit(module, data, 2)
+        return heads_of(module)
+
+    sparse = run()
+    assert "3 an epoch of 30 rows, of which only labelled pairs are computed" in capsys.readouterr().err
+    monkeypatch.setattr("emonet_lightning.data.loading.SPARSE", 0)
+    full = run()
+    assert "3 an epoch of 30 rows\n" in capsys.readouterr().err
+    for name, value in full.items():
+        torch.testing.assert_close(sparse[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_balanced_sampling_draws_pairs_and_the_plan_says_so(model, small_sets, spec, capsys):
+    data = ExpertBinary(str(small_sets["binary"]), encoder=spec, batch_size=80, sampling="balanced")
+    calls = seen_batches(model(), data, 2)
+    count = data.train_labels().mask.sum(0)
+    assert len(calls) == 2 * data.num_steps == 2 * -(-int(count.sum()) // 80)
+    for (batch,) in calls:
+        assert batch.num_labels.tolist() == np.minimum(count, 2).tolist()
+    assert f"an epoch of {np.minimum(count, 2).sum()} pairs, balanced: 2 a head" in capsys.readouterr().err
+
+
+def test_a_call_of_several_steps_counts_steps_and_has_the_batches_of_one_by_one(model, big, capsys):
+    one = [batch for call in seen_batches(model(), big(batch_size=20), 2, limit_train_batches=3) for batch in call]
+    calls = seen_batches(model(steps_per_call=2), big(batch_size=20), 2, limit_train_batches=3)
+    assert [len(call) for call in calls] == [2, 1, 2, 1]
+    assert "; 2 steps a call" in capsys.readouterr().err
+    for batch, other in zip(one, (batch for call in calls for batch in call), strict=True):
+        assert torch.equal(batch.key, other.key)
+        assert torch.equal(batch.inputs, other.inputs)
+
+
+def test_a_mapped_run_is_that_in_memory_and_keeps_its_order_when_it_goes_on_in_memory(model, big, monkeypatch, capsys):
+    monkeypatch.setattr("emonet_lightning.data.feeding.BLOCK_ROWS", 7)
+    monkeypatch.setattr("emonet_lightning.data.sampling.WINDOW_BLOCKS", 3)
+    mapped = big(features_on="mapped")
+    calls = seen_batches(model(), mapped)
+    assert mapped.features is None
+    out = capsys.readouterr().err
+    assert "memory-mapped" in out
+    assert "shuffled within windows of" in out
+    plain = big()
+    assert [batch.key.tolist() for (batch,) in seen_batches(model(), plain)] != [b.key.tolist() for (b,) in calls]
+    assert "0.1 MB in memory" in capsys.readouterr().err
+    assert plain.state_dict() == {"by_blocks": False}
+    later = big()
+    later.setup("fit")
+    later.load_state_dict(mapped.state_dict())
+    for (batch,), (other,) in zip(calls, later.train_dataloader(), strict=True):
+        assert torch.equal(batch.key, other.key)
+        assert torch.equal(batch.inputs, other.inputs)
+    for one, other in zip(mapped.feature_statistics(True), plain.feature_statistics(True), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_heads_left_out_leave_the_pairs_of_a_run(small_sets, spec):
+    data = ExpertBinary(str(small_sets["binary"]), encoder=spec, batch_size=30)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    data.leave_out(range(20))
+    assert all((batch.head >= 20).all() and len(batch.head) for (batch,) in loader)

@@ -124,7 +124,7 @@ class BalancedPairs:
         shape = (self.num_steps, len(drawn))
         return EpochPairs(
             rows[:, mine].reshape(-1),
-            np.broadcast_to(own_head, (self.num_steps, len(own_head))).reshape(-1),
+            np.tile(own_head, self.num_steps),
             np.broadcast_to(np.bincount(own_head, minlength=len(drawn)), shape),
             np.broadcast_to(drawn, shape),
             np.full(self.num_steps, len(own_head)),
