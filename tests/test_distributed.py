@@ -9,20 +9,22 @@ from safetensors.torch import load_file
 
 from emonet_lightning.cli import main
 
+PLANS = {"ddp": "they share each step (DDP)", "replicated": "each takes whole steps by itself"}
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 
 
 def command(*words):
-    """Run in a process of its own, which starts the second one."""
+    """Run in a process of its own, which starts the second one; returns what it said."""
     done = subprocess.run(
         [sys.executable, "-m", "emonet_lightning", *words], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, small_sets, encoder_options):
-    """The same fit in one and in two processes."""
+    """The same fit in one process and in two, which share each step or take whole ones."""
     folder = tmp_path_factory.mktemp("runs")
     words = [
         "fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", "--data.batch_size=50",
@@ -31,17 +33,21 @@ def runs(tmp_path_factory, small_sets, encoder_options):
         "--trainer.enable_progress_bar=false", *encoder_options,
     ]  # fmt: skip
     assert main([*words, "--trainer.devices=1", f"--out={folder / 'one'}"]) == 0
-    command(*words, *TWO, f"--out={folder / 'two'}")
+    said = {kind: command(*words, *TWO, f"--model.parallel={kind}", f"--out={folder / kind}") for kind in PLANS}
+    for kind, plan in PLANS.items():
+        assert f"parallel: 2 processes, {plan}; estimated" in said[kind]
     return folder
 
 
 def test_training_in_two_processes_agrees_with_one(runs):
-    one, two = (load_file(runs / name / "heads.safetensors") for name in ("one", "two"))
+    one, two = (load_file(runs / name / "heads.safetensors") for name in ("one", "ddp"))
     for name, value in one.items():
         assert float((two[name] - value).abs().max()) <= 1e-4 * float(value.abs().max()), name
+    # not a word is exchanged: the very same bits
+    assert (runs / "one" / "heads.safetensors").read_bytes() == (runs / "replicated" / "heads.safetensors").read_bytes()
     # short last batch (120 rows in batches of 50), unequal shares: still the same number of steps
-    steps = [json.loads((runs / name / "manifest.json").read_text())["training"]["steps"] for name in ("one", "two")]
-    assert steps == [6, 6]
+    steps = [json.loads((runs / name / "manifest.json").read_text())["training"]["steps"] for name in ("one", *PLANS)]
+    assert steps == [6, 6, 6]
 
 
 def test_figures_of_one_checkpoint_are_byte_equal_however_it_is_evaluated(runs, tmp_path):
@@ -71,7 +77,7 @@ def test_batch_that_processes_do_not_divide_names_the_nearest(small_sets, encode
         [
             sys.executable, "-m", "emonet_lightning", "fit",
             "--data=SyntheticFaces", f"--data.path={small_sets['big']}",
-            "--data.batch_size=33", "--trainer.accelerator=cpu", *TWO, f"--out={tmp_path}", *encoder_options,
+            "--data.batch_size=33", "--model.parallel=ddp", "--trainer.accelerator=cpu", *TWO, f"--out={tmp_path}", *encoder_options,
         ],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
