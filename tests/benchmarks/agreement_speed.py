@@ -1,18 +1,19 @@
-"""Speed of the agreement core against one library call per emotion, pair and draw.
+"""Row 15: speed of the agreement core against one library call per emotion, pair and draw.
 
-Run `python tests/benchmarks/agreement_speed.py`. Both sides take turns on the same draws; the libraries only on a
-stated sample of draws and emotions, from which their time is extrapolated. Times are CPU seconds of the process: other
-work on the machine does not count.
+`python tests/benchmarks/agreement_speed.py` runs it alone, and times a whole report as well. Both sides take turns on
+the same draws; the libraries only on a stated sample of draws and emotions, from which their time is extrapolated.
+Times are CPU seconds of the process: other work on the machine does not count.
 """
 
 import argparse
 import itertools
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import krippendorff
 import numpy as np
+from measuring import Line, Settings, Timing, interleave, ratio_line
 from sklearn.metrics import cohen_kappa_score
 
 from emonet_lightning.evaluation import agreement
@@ -31,13 +32,6 @@ def made_up(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return truth, slots, values
 
 
-def seconds(run: Callable[..., np.ndarray], *args: int) -> tuple[float, np.ndarray]:
-    """Return CPU seconds of a call, and what it returned."""
-    start = time.process_time()
-    found = run(*args)
-    return time.process_time() - start, found
-
-
 def compare(
     name: str,
     target: float,
@@ -47,28 +41,30 @@ def compare(
     emotions: list[int],
     calls: int,
     rounds: int,
-) -> None:
-    """Print medians over interleaved rounds, the ratio, and the largest difference on the sample."""
-    ours, theirs, difference = [], [], 0.0
-    for _ in range(rounds):
-        spent, found = seconds(core)
-        ours.append(spent)
-        total = 0.0
-        for draw, k in itertools.product(drawn, emotions):
-            spent, expected = seconds(library, draw, k)
-            total += spent
-            difference = max(difference, float(np.abs(found[draw, ..., k] - expected).max()))
-        theirs.append(total * DRAWS * EMOTIONS / (len(drawn) * len(emotions)))
-    ratio = float(np.median([slow / fast for slow, fast in zip(theirs, ours, strict=True)]))
+) -> Iterator[Line]:
+    """Yield the ratio of interleaved rounds, and the largest difference on the sample."""
+    cells = list(itertools.product(drawn, emotions))
+    found: list[np.ndarray] = []
+    expected: list[np.ndarray] = []
+
+    def ours() -> None:
+        found[:] = [core()]
+
+    def by_library() -> None:
+        expected[:] = [library(draw, k) for draw, k in cells]
+
+    timings = interleave({"library": by_library, "ours": ours}, rounds)
+    scale = DRAWS * EMOTIONS / len(cells)
+    timings["library"] = Timing(*([scale * value for value in clock] for clock in timings["library"]))
+    pairs = zip(cells, expected, strict=True)
+    difference = max(float(np.abs(found[0][draw, ..., k] - value).max()) for (draw, k), value in pairs)
     sample = f"{len(drawn)} draws x {len(emotions)} emotions = {len(drawn) * len(emotions) * calls} calls"
-    verdict = "ok" if ratio >= target and difference <= 1e-12 else "MISSED"
-    print(
-        f"{name:32s} core {np.median(ours):7.3f} s   library {np.median(theirs):8.1f} s (extrapolated from {sample})   "
-        f"{ratio:8.0f}x (target {target:.0f}x)   difference {difference:.0e}   {verdict}"
-    )
+    note = f"{EMOTIONS} emotions, {IMAGES} images, {DRAWS} draws; the library's time is extrapolated from {sample}"
+    yield ratio_line(name, timings, "library", "ours", f">= {target:.0f}", note)
+    yield Line(f"{name}: largest difference", difference, "", "<= 1e-12")
 
 
-def against_libraries(rounds: int, num_drawn: int) -> None:
+def against_libraries(rounds: int, num_drawn: int) -> Iterator[Line]:
     """Kappa against scikit-learn, alpha against krippendorff."""
     _, slots, _ = made_up()
     weights = agreement.draws(IMAGES, DRAWS, 0)
@@ -84,7 +80,7 @@ def against_libraries(rounds: int, num_drawn: int) -> None:
         return found[np.triu_indices(SLOTS, k=1)]
 
     i, j = np.triu_indices(SLOTS, k=1)
-    compare(
+    yield from compare(
         "quadratic kappa, 6 pairs",
         1000,
         lambda: agreement.rater_kappa(slots, 0, 7, "round", weights)[:, i, j],
@@ -97,7 +93,7 @@ def against_libraries(rounds: int, num_drawn: int) -> None:
     gappy = slots.copy()
     gappy[np.random.default_rng(1).random(slots.shape) < 0.3] = np.nan
     for level, target in (("interval", 500), ("nominal", 50), ("ordinal", 50)):
-        compare(
+        yield from compare(
             f"alpha, {level}, 30 % missing",
             target,
             lambda level=level: agreement.krippendorff_alpha(gappy, level, weights),
@@ -109,6 +105,11 @@ def against_libraries(rounds: int, num_drawn: int) -> None:
             1,
             rounds,
         )
+
+
+def row(settings: Settings) -> Iterator[Line]:
+    """Row 15."""
+    yield from against_libraries(settings.num_rounds(5), settings.pick(5, 1))
 
 
 def whole_report(num_systems: int, num_draws: int) -> None:
@@ -142,7 +143,8 @@ def main() -> None:
         f"medians of {args.rounds} rounds"
     )
     whole_report(args.systems, args.draws)
-    against_libraries(args.rounds, args.drawn)
+    for line in against_libraries(args.rounds, args.drawn):
+        print(f"{line.what:42s} {line.value:9.3g}{line.unit} (target {line.target}) {line.verdict}   {line.note}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from emonet_lightning.taxonomy import Taxonomy
 
 
 def cached_epoch(settings: Settings) -> Iterator[Line]:
-    """Row 8: `mode: images` against `mode: cached`, same module, same rows, Small heads, batch 256, embedded encoder."""
+    """Row 8: `mode: images` against `mode: cached`, same module and rows, Small heads, batch 256, embedded encoder."""
     own = pack(
         RenderedFaces("big", count=settings.pick(1200, 60)),
         f"{settings.work}/sets/embedded-{settings.pick(1200, 60)}",
@@ -75,14 +75,21 @@ def precision(settings: Settings) -> Iterator[Line]:
         f"{len(seeds)} seeds; float16 at equal seeds {change:+.5f} on average, at most {largest:.5f}"
     )
     yield Line(
-        "metric change (mean over seeds) / standard deviation over seeds", abs(change) / spread, "", "<= 1", note, scores
+        "metric change (mean over seeds) / standard deviation over seeds",
+        abs(change) / spread,
+        "",
+        "<= 1",
+        note,
+        scores,
     )
 
 
 def _encode(packed: PackedSet, spec: EncoderSpec) -> torch.Tensor:
     encoder = FrozenEncoder.load(spec)
     batches = [RowBatch(Recipe(0), start, min(start + 64, len(packed))) for start in range(0, len(packed), 64)]
-    return torch.cat([encoder.encode(pixels) for pixels in PixelBatches(packed, encoder.preprocess, num_threads=1)(batches)])
+    return torch.cat(
+        [encoder.encode(pixels) for pixels in PixelBatches(packed, encoder.preprocess, num_threads=1)(batches)]
+    )
 
 
 def _train(features: torch.Tensor, target: np.ndarray, truth: np.ndarray, packed: PackedSet, seed: int) -> float:

@@ -60,7 +60,11 @@ def loop_step(
 
 
 def stacked_step(
-    heads: EmotionHeads, x: torch.Tensor, target: torch.Tensor, clip: float = 0.0, optimizer: HeadwiseAdamW | None = None
+    heads: EmotionHeads,
+    x: torch.Tensor,
+    target: torch.Tensor,
+    clip: float = 0.0,
+    optimizer: HeadwiseAdamW | None = None,
 ) -> Callable[[], None]:
     """Return the same step of the stacked heads."""
     parameters = list(heads.parameters())

@@ -56,9 +56,7 @@ def ops_per_step(settings: Settings) -> Iterator[Line]:
             batch = made_up_batch(8)
             counts = count_ops(loop_step(loop, *batch, clip)), count_ops(stacked_step(heads, *batch, clip))
             what = f"{size.capitalize()}, loop / stacked" + (", each head clipped on both sides" if clip else "")
-            yield (
-                Line(what, counts[0] / counts[1], "x", ">= 20", details={"loop_ops": counts[0], "our_ops": counts[1]})
-            )
+            yield Line(what, counts[0] / counts[1], "x", ">= 20", details={"loop_ops": counts[0], "our_ops": counts[1]})
 
 
 def parity(settings: Settings) -> Iterator[Line]:
@@ -79,20 +77,20 @@ def parity(settings: Settings) -> Iterator[Line]:
             for name, parameter in head.named_parameters():
                 difference = (state[f"layers.{name}"] - parameter.grad).abs().max() / parameter.grad.abs().max()
                 worst = max(worst, float(difference))
-        yield (Line(f"{size.capitalize()}, outputs", output, "relative", "<= 1e-06"))
-        yield (Line(f"{size.capitalize()}, gradients of every tensor", worst, "relative", "<= 1e-06"))
+        yield Line(f"{size.capitalize()}, outputs", output, "relative", "<= 1e-06")
+        yield Line(f"{size.capitalize()}, gradients of every tensor", worst, "relative", "<= 1e-06")
 
 
 def step_times(settings: Settings) -> Iterator[Line]:
     """Row 3: batch 256."""
     for size, target, rounds, repeat in (("large", ">= 0.95", 9, 1), ("small", ">= 1.1", 15, 4)):
         rounds = settings.num_rounds(rounds)
-        yield (_step_line(size, 256, target, rounds, repeat))
-        yield (_step_line(size, 256, "", rounds, repeat, clip=1.0))
+        yield _step_line(size, 256, target, rounds, repeat)
+        yield _step_line(size, 256, "", rounds, repeat, clip=1.0)
         if not _has_bf16():
-            yield (Line(f"{size.capitalize()}, bfloat16", None, note="this CPU has no bfloat16 arithmetic"))
+            yield Line(f"{size.capitalize()}, bfloat16", None, note="this CPU has no bfloat16 arithmetic")
             continue
-        loop, heads = build(size)
+        loop, _ = build(size)
         half = EmotionHeads(HEADS, FEATURES, WIDTHS[size], DROPOUT, compute_dtype="bfloat16")
         loop.copy_to(half)
         batch = made_up_batch(256)
@@ -103,9 +101,9 @@ def step_times(settings: Settings) -> Iterator[Line]:
         }
         timings = interleave(sides, rounds, repeat, say=f"{size} bfloat16")
         name = size.capitalize()
-        yield (ratio_line(f"{name}, batch 256, bfloat16 against the float32 loop", timings, *list(sides)[:2], ">= 1.5"))
-        yield (
-            ratio_line(f"{name}, batch 256, bfloat16 against the loop with bfloat16 autocast", timings, *list(sides)[:0:-1])
+        yield ratio_line(f"{name}, batch 256, bfloat16 against the float32 loop", timings, *list(sides)[:2], ">= 1.5")
+        yield ratio_line(
+            f"{name}, batch 256, bfloat16 against the loop with bfloat16 autocast", timings, *list(sides)[:0:-1]
         )
 
 
@@ -134,12 +132,12 @@ def per_head_options(settings: Settings) -> Iterator[Line]:
         sizes = settings.num_rounds(9), settings.pick(max(1, repeat // 10), 1)
         timings = interleave(whole, *sizes, say=f"{size}, whole step")
         name = size.capitalize()
-        yield (ratio_line(f"{name}, whole step, batch 256, ours / uniform", timings, *whole, "<= 1.05", inverse=True))
+        yield ratio_line(f"{name}, whole step, batch 256, ours / uniform", timings, *whole, "<= 1.05", inverse=True)
         for heads in (own, uniform):  # the last step's gradients stay: only the optimisers step
             sum_of_head_means(heads(batch[0]), batch[1]).backward()
         alone = {"uniform fused AdamW": plain.step, "own lr and decay": headwise.step}
         timings = interleave(alone, settings.num_rounds(15), settings.pick(repeat, 1), say=f"{size}, optimiser alone")
-        yield (ratio_line(f"{name}, optimiser alone, ours / uniform", timings, *alone, "<= 1.05", inverse=True))
+        yield ratio_line(f"{name}, optimiser alone, ours / uniform", timings, *alone, "<= 1.05", inverse=True)
 
 
 def finished_heads(settings: Settings) -> Iterator[Line]:
@@ -157,7 +155,7 @@ def finished_heads(settings: Settings) -> Iterator[Line]:
         shorter.select(active, list(kept.parameters()))
         sides = {"40 heads": every, "20 heads": stacked_step(kept, x, target[:, active], optimizer=shorter)}
         timings = interleave(sides, settings.num_rounds(9), settings.pick(repeat, 1), say=size)
-        yield (ratio_line(f"{size.capitalize()}, batch 256, all heads / half of them", timings, *sides, ">= 1.8"))
+        yield ratio_line(f"{size.capitalize()}, batch 256, all heads / half of them", timings, *sides, ">= 1.8")
 
 
 def _step_line(size: str, rows: int, target: str, rounds: int, repeat: int, clip: float = 0.0) -> Line:

@@ -46,8 +46,9 @@ def decode_and_resize(settings: Settings) -> Iterator[Line]:
             for data, slot in zip(images, slots, strict=True):
                 ours(decode_image(data, "image"), slot)
 
-        def by_us_normalised(slots: np.ndarray = slots, call: object = by_us) -> None:
-            by_us(images, slots)
+        def by_us_normalised(images: list[bytes] = images, slots: np.ndarray = slots) -> None:
+            for data, slot in zip(images, slots, strict=True):
+                ours(decode_image(data, "image"), slot)
             (torch.from_numpy(slots).permute(0, 3, 1, 2).float() - 127.5).mul_(1 / 127.5)
 
         sides = {"PIL + ToTensor + Normalize": by_pil, "ours": by_us, "ours, and normalised": by_us_normalised}

@@ -175,7 +175,7 @@ def so400m(work: str) -> EncoderSpec:
 
 
 def cached_set(work: str, kind: Literal["dense", "binary"], num_rows: int, spec: EncoderSpec) -> dict[str, str]:
-    """Return `path` and `cache_dir` of a set without images whose features are in the cache as an encode pass left them.
+    """Return `path` and `cache_dir` of a set without images, whose features lie in the cache as after an encode pass.
 
     Features are Gaussian with a common part, so that they are as alike as an encoder's.
     """

@@ -101,7 +101,7 @@ def _against_bare(
 
 
 class BareLoop:
-    """The same training without Lightning: same heads, optimiser, clipping, schedule, normalisation and order of work."""
+    """The same training without Lightning: same heads, optimiser, clipping, schedule and normalisation."""
 
     def __init__(self, data: FaceDataModule, widths: tuple[int, ...], epochs: int) -> None:
         labels = data.train_labels()

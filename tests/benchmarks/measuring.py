@@ -165,7 +165,9 @@ def ratio_line(
             "ours": statistics.median(pair[1]),
             **paired(*(reversed(pair) if inverse else pair)),
         }
-    return Line(what, found[by]["median"], "x", target, note, {"sides": {"other": other, "ours": ours}, **found, **details})
+    return Line(
+        what, found[by]["median"], "x", target, note, {"sides": {"other": other, "ours": ours}, **found, **details}
+    )
 
 
 def peak_memory_gib() -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The other side of row 14: training of the forty heads as it is usually written with Lightning and webdataset.
 
-Streams the tar shards, decodes with PIL, resizes and normalises with torchvision, collates rows, runs the frozen encoder
-in every training and validation step, keeps the heads in a `ModuleList`, and logs the loss and 40 losses in every step.
+Streams the tar shards, decodes with PIL, resizes and normalises with torchvision, collates rows, runs the frozen
+encoder in every training and validation step, keeps the heads in a `ModuleList`, and logs 41 losses in every step.
 Nothing is slowed down on purpose: workers decode beside the training, the encoder runs without gradients, AdamW is
 fused, and questions not asked are masked.
 """
@@ -28,14 +28,15 @@ EMOTIONS = 40
 class NaiveInsightFace(lightning.LightningModule):
     """Forty MLPs on a frozen encoder."""
 
-    def __init__(self, encoder: nn.Module, names: list[str], binary: bool, lr: float = 1e-3, dropout: float = 0.1) -> None:
+    def __init__(
+        self, encoder: nn.Module, names: list[str], binary: bool, lr: float = 1e-3, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         self.encoder = encoder.eval().requires_grad_(False)
         self.norm = nn.BatchNorm1d(encoder.num_features, affine=False)
-        self.heads = HeadLoop(len(names), encoder.num_features, [128, 32], dropout)
+        self.heads = HeadLoop(len(names), encoder.num_features, [128, 32], dropout=0.1)
         self.names = names
         self.binary = binary
-        self.lr = lr
         self.seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self.last: list[np.ndarray] = []
 
@@ -65,13 +66,15 @@ class NaiveInsightFace(lightning.LightningModule):
         for k, name in enumerate(self.names):
             asked = mask[:, k]
             if self.binary:
-                value = average_precision_score(target[asked, k] > 0, scores[asked, k]) if target[asked, k].any() else 0.0
+                value = (
+                    average_precision_score(target[asked, k] > 0, scores[asked, k]) if target[asked, k].any() else 0.0
+                )
             else:
                 value = spearmanr(target[asked, k], scores[asked, k]).statistic if np.ptp(target[asked, k]) else 0.0
             self.log(f"val/{name}", float(value))
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.heads.parameters(), lr=self.lr, weight_decay=0.01, fused=True)
+        optimizer = torch.optim.AdamW(self.heads.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_epochs)
         return [optimizer], [schedule]
 
@@ -114,7 +117,9 @@ def loader(folder: Path, split: str, sample: Sample, batch_size: int, num_worker
     return torch.utils.data.DataLoader(data, batch_size=batch_size, num_workers=num_workers)
 
 
-def train(folder: Path, encoder: nn.Module, size: int, names: list[str], binary: bool, epochs: int, out: Path) -> list[Any]:
+def train(
+    folder: Path, encoder: nn.Module, size: int, names: list[str], binary: bool, epochs: int, out: Path
+) -> list[Any]:
     """Train and validate; returns scores, targets and mask of the last validation."""
     lightning.seed_everything(0)
     sample = Sample(names, size, binary)

@@ -61,5 +61,7 @@ def chosen(numbers: str | None, gpu: bool) -> list[Row]:
     wanted = [number.strip().upper() for number in numbers.split(",")]
     unknown = set(wanted) - {row.number for row in ROWS}
     if unknown:
-        raise SystemExit(f"--rows {numbers}: no row {', '.join(sorted(unknown))}; there are {', '.join(r.number for r in ROWS)}")
+        raise SystemExit(
+            f"--rows {numbers}: no row {', '.join(sorted(unknown))}; there are {', '.join(r.number for r in ROWS)}"
+        )
     return [row for row in ROWS if row.number in wanted or (gpu and row.gpu)]

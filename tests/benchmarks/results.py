@@ -19,9 +19,9 @@ HEAD = """# Benchmark
 
 Made by `python tests/benchmarks/run.py` (`--rows 3,14` measures some rows anew and keeps the others). Both sides of a
 row run in turns (A B, B A, ...) in one process; a figure is the median over rounds of the ratio other / ours within a
-round, quartiles in brackets. CPU s: CPU seconds per call or run, all threads; wall s: the same by the clock on the wall,
-where other programs on the machine count. Load: of the last minute, before and after the row. Peak memory: largest
-resident size of the row's process (+ largest child process), both sides and their data.
+round, quartiles in brackets. CPU s: CPU seconds per call or run, all threads; wall s: the same by the clock on the
+wall, where other programs on the machine count. Load: of the last minute, before and after the row. Peak memory:
+largest resident size of the row's process (+ largest child process), both sides and their data.
 """
 
 
@@ -95,7 +95,9 @@ def markdown(rows: dict[str, dict[str, Any]]) -> str:
             f"{versions}; commit {found['commit']}.\n"
         )
     if any(report["quick"] for report in rows.values()):
-        parts.append("**Rows marked `quick` come from tiny sizes and few rounds: they show that a row runs, no more.**\n")
+        parts.append(
+            "**Rows marked `quick` come from tiny sizes and few rounds: they show that a row runs, no more.**\n"
+        )
     head = "| # | what | target | measured | | other: CPU s / wall s | ours: CPU s / wall s |"
     parts += [head, "|---|---|---|---|---|---|---|"]
     for number, report in rows.items():

@@ -47,7 +47,9 @@ def main() -> int:
         text = update(out, {row.number: report}, args.quick)
         if report.get("error"):
             failed.append(row.number)
-    print(f"\n{time.monotonic() - started:.0f} s; results: {text}" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    print(
+        f"\n{time.monotonic() - started:.0f} s; results: {text}" + (f"; failed: {', '.join(failed)}" if failed else "")
+    )
     return 1 if failed else 0
 
 
@@ -89,7 +91,8 @@ def _run_row(row: Row, args: argparse.Namespace, work: Path) -> dict[str, Any]:
     found.update(title=row.title, threads=row.threads, load=[load, os.getloadavg()[0]])
     found["seconds"] = time.monotonic() - started
     for line in found["lines"]:
-        print(f"  {line['verdict']:8s} {line['what']}: {figure(line)} {line['target'] and '(target ' + line['target'] + ')'}")
+        target = f" (target {line['target']})" if line["target"] else ""
+        print(f"  {line['verdict']:8s} {line['what']}: {figure(line)}{target}")
     if found["error"]:
         print(f"  FAILED: {found['error']}")
     print(f"  {found['seconds']:.0f} s, load {load:.1f} -> {found['load'][1]:.1f}", flush=True)

@@ -82,14 +82,12 @@ def sparse_labels(settings: Settings) -> Iterator[Line]:
             name = f"{size.capitalize()}, batch {ROWS}, {'skewed (1/rank)' if skewed else 'uniform'} labels"
             timings = interleave(sides, settings.num_rounds(rounds), settings.pick(repeat, 1), say=name)
             counts = mask.sum(0)
-            yield (
-                ratio_line(
-                    name,
-                    timings,
-                    *sides,
-                    ">= 7",
-                    labels_per_head=[int(counts.min()), int(counts.max())],
-                    largest_difference=check_equal(size, mask),
-                    features=FEATURES,
-                )
+            yield ratio_line(
+                name,
+                timings,
+                *sides,
+                ">= 7",
+                labels_per_head=[int(counts.min()), int(counts.max())],
+                largest_difference=check_equal(size, mask),
+                features=FEATURES,
             )

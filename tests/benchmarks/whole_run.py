@@ -38,10 +38,10 @@ def whole_run(settings: Settings) -> Iterator[Line]:
         yield from _lines(kind, target, found, _parts(packed, kind, settings))
 
 
-def _lines(
-    kind: str, target: str, found: dict[str, list[dict[str, Any]]], parts: dict[str, float]
-) -> Iterator[Line]:
-    timings = {side: Timing([run["cpu"] for run in runs], [run["wall"] for run in runs]) for side, runs in found.items()}
+def _lines(kind: str, target: str, found: dict[str, list[dict[str, Any]]], parts: dict[str, float]) -> Iterator[Line]:
+    timings = {
+        side: Timing([run["cpu"] for run in runs], [run["wall"] for run in runs]) for side, runs in found.items()
+    }
     name = "dense labels" if kind == "dense" else "BINARY-like labels (2 of 40)"
     quality = {side: float(np.median([run["quality"] for run in runs])) for side, runs in found.items()}
     memory = {side: found[side][0]["memory"] for side in found}
