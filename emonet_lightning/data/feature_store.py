@@ -21,7 +21,7 @@ from emonet_lightning.io import fingerprint, read_json
 FeaturesOn = Literal["auto", "device", "memory", "mapped"]
 FREE_SHARE = 0.4
 """Share of the free memory that features may take."""
-_STATISTICS_ROWS = 4096
+_STATISTICS_ROWS = 1024
 
 
 Place = Literal["device", "memory", "mapped"]
@@ -206,25 +206,27 @@ def free_memory() -> int:
 
 
 def feature_statistics(store: FeatureStore, rows: Rows, l2_normalise: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation [D] float64 of some rows' clean features, reading a few thousand at a time.
+    """Return mean and standard deviation [D] float64 of some rows' clean features, reading a thousand at a time.
 
-    Parts are combined as in Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm for computing
-    sample variances".
+    Sums of differences from the first rows' mean, float32 within a thousand rows and float64 over them: without the
+    shift, the variance would be a small difference of large numbers.
     """
-    count = 0
-    mean = torch.zeros(store.dim, dtype=torch.float64, device=store.device)
-    squares = torch.zeros_like(mean)
-    for part in np.array_split(np.sort(rows), max(1, -(-len(rows) // _STATISTICS_ROWS))):
+    parts = np.array_split(np.sort(rows), max(1, -(-len(rows) // _STATISTICS_ROWS)))
+    shift = torch.zeros(store.dim, device=store.device)
+    total = torch.zeros(store.dim, dtype=torch.float64, device=store.device)
+    squares = torch.zeros_like(total)
+    for number, part in enumerate(parts):
         features = store.take(torch.from_numpy(part).to(store.device)).float()
         if l2_normalise:
             features = torch.nn.functional.normalize(features)
-        values = features.double()
-        own = values.mean(0)
-        shift, total = own - mean, count + len(part)
-        squares += (values - own).square().sum(0) + shift.square() * (count * len(part) / total)
-        mean += shift * (len(part) / total)
-        count = total
-    return mean, (squares / (count - 1)).sqrt()
+        if not number:
+            shift = features.mean(0)
+        features -= shift
+        total += features.sum(0)
+        squares += features.square_().sum(0)
+    mean = total / len(rows)
+    variance = (squares - len(rows) * mean.square()) / (len(rows) - 1)
+    return shift + mean, variance.clamp(min=0).sqrt()
 
 
 def _open(path: Path | str) -> _Cache:
