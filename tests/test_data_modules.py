@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 from small_runs import Log, fit, heads_of
 
 from emonet_lightning.data.datamodules import CombinedFaces, ExpertBinary, ExpertRatings, Part, SyntheticFaces
@@ -162,3 +163,17 @@ def test_heads_left_out_leave_the_pairs_of_a_run(small_sets, spec):
     loader = data.train_dataloader()
     data.leave_out(range(20))
     assert all((batch.head >= 20).all() and len(batch.head) for (batch,) in loader)
+
+
+def test_a_run_stopped_within_an_epoch_goes_on_with_the_next_batch(model, small_sets, spec, tmp_path):
+    def data():
+        return ExpertBinary(str(small_sets["binary"]), encoder=spec, batch_size=20)
+
+    def keys(calls):
+        return [batch.key.tolist() for call in calls for batch in call]
+
+    whole = keys(seen_batches(model(), data(), 2))
+    fit(model(), data(), 1, [ModelCheckpoint(tmp_path, every_n_train_steps=3, filename="within")])
+    assert len(whole) == 2 * 5
+    later = seen_batches(model(), data(), 2, ckpt_path=tmp_path / "within.ckpt")
+    assert keys(later) == whole[3:]
