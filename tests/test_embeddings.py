@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -250,6 +251,8 @@ def test_changed_description_is_refused(tmp_path, packed, spec, field):
         {"resize": "crop", "crop_pct": 0.9},
         {"mean": [0.4, 0.4, 0.4]},
         {"options": {**SMALL, "global_pool": "avg"}},
+        {"resize_on": "device"},
+        {"compile": True},
     ],
 )
 def test_key_changes_with_the_encoder(packed, spec, change):
@@ -302,6 +305,64 @@ def test_threads_are_at_most_those_that_slurm_allots(monkeypatch):
     assert (decode_threads(), decode_threads(3), decode_threads(99), decode_threads(0)) == (8, 3, 8, 1)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
     assert (decode_threads(), decode_threads(3), decode_threads(99)) == (4, 3, 4)
+
+
+def slurm_array(monkeypatch, task, first, count):
+    for name, value in (("ID", task), ("MIN", first), ("COUNT", count)):
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+
+
+def test_tasks_of_a_slurm_array_share_the_work_and_do_not_wait(tmp_path, packed, spec, capsys, monkeypatch):
+    slurm_array(monkeypatch, 8, 7, 2)
+    embed_command(str(packed.path), spec, cache_dir=str(tmp_path))
+    second = capsys.readouterr().out
+    assert f"; {NUM_IMAGES - BLOCK_ROWS} encoded here" in second
+    assert "share 1 of 2 (task 8 of a Slurm array); 1 blocks are still to come from the others" in second
+    slurm_array(monkeypatch, 7, 7, 2)
+    embed_command(str(packed.path), spec, cache_dir=str(tmp_path))
+    first = capsys.readouterr().out
+    assert f"; {BLOCK_ROWS} encoded here" in first
+    assert "share 0 of 2 (task 7 of a Slurm array); all complete" in first
+
+
+def test_ranks_that_are_given_count_more_than_a_slurm_array(tmp_path, packed, spec, capsys, monkeypatch):
+    slurm_array(monkeypatch, 5, 0, 6)
+    embed_command(str(packed.path), spec, cache_dir=str(tmp_path), rank=1, world_size=2)
+    assert "share 1 of 2 (as given)" in capsys.readouterr().out
+
+
+def test_slurm_array_with_gaps_is_refused(tmp_path, packed, spec, monkeypatch):
+    slurm_array(monkeypatch, 9, 0, 2)
+    with pytest.raises(UsageError, match=r"rank is 9; .*without gaps, e\.g\. --array=0-7"):
+        embed_command(str(packed.path), spec, cache_dir=str(tmp_path))
+
+
+def test_script_of_the_slurm_array_is_valid_and_passes_its_arguments_on(tmp_path):
+    script = Path(__file__).parent.parent / "slurm" / "embed.sbatch"
+    (tmp_path / "srun").write_text('#!/bin/sh\necho "$SRUN_CPUS_PER_TASK: $@"\n')
+    (tmp_path / "srun").chmod(0o755)
+    setting = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_CPUS_PER_TASK": "4"}
+    call = ["bash", str(script), "my set", "--views", "2"]
+    done = subprocess.run(call, env=setting, check=True, capture_output=True, text=True)
+    assert done.stdout == "4: python -m emonet_lightning embed my set --views 2\n"
+    assert subprocess.run(call[:2], env=setting, check=False, capture_output=True).returncode != 0
+
+
+def test_compile_is_refused_where_there_is_no_cuda(tmp_path, packed, spec):
+    with pytest.raises(UsageError, match=r"encoder\.compile needs CUDA"):
+        fill_cache(packed, replace(spec, compile=True), tmp_path, progress=False)
+
+
+def test_resize_on_the_device_makes_another_cache_with_nearly_the_same_features(tmp_path, packed, spec, reference):
+    spec = replace(spec, resize_on="device")
+    alone = build_cache(packed, spec, tmp_path / "alone", num_threads=1, progress=False)
+    found, usual = load_cache(alone)[0].float(), load_cache(reference)[0].float()
+    assert alone.name != reference.name
+    assert not torch.equal(found, usual)
+    assert torch.allclose(found, usual, atol=0.02)
+    for rank in (1, 0):
+        fill_cache(packed, spec, tmp_path / "two", rank=rank, world_size=2, num_threads=2, wait=False, progress=False)
+    assert contents(tmp_path / "two") == contents(tmp_path / "alone")
 
 
 def test_embed_command_says_what_it_made(tmp_path, packed, spec, capsys):

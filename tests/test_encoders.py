@@ -2,6 +2,7 @@ import json
 import os
 import socket
 import time
+from dataclasses import replace
 
 import numpy as np
 import open_clip
@@ -11,6 +12,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from emonet_lightning.encoder_files import embedded_path, save_encoder_file
 from emonet_lightning.encoders import (
@@ -18,6 +20,7 @@ from emonet_lightning.encoders import (
     EncoderSpec,
     FrozenEncoder,
     encoder_fingerprint,
+    encoder_identity,
     feature_dim,
     preprocess_spec,
 )
@@ -138,6 +141,34 @@ def test_features_of_a_row_do_not_depend_on_how_many_there_are(small):
     assert set(batches) == {CPU_BATCH}
 
 
+def test_heads_can_be_trained_on_what_is_encoded(small):
+    head = torch.nn.Linear(48, 1)
+    head(FrozenEncoder.load(small).encode(images(3, 32))).sum().backward()
+    assert head.weight.grad is not None
+    assert head.weight.grad.abs().sum() > 0
+
+
+class _Operations(TorchDispatchMode):
+    """Names of the operations that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.names.append(str(operation))
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_attention_is_fused(small, dtype):
+    encoder = FrozenEncoder.load(replace(small, dtype=dtype))
+    with _Operations() as operations:
+        encoder.encode(images(2, 32))
+    assert sum("scaled_dot_product" in name for name in operations.names) == 3  # two blocks and the pooling head
+    assert not any("softmax" in name for name in operations.names)
+
+
 def test_width_is_that_of_the_output_not_num_features():
     assert feature_dim(EncoderSpec("timm/test_mambaout")) == 256
 
@@ -169,11 +200,24 @@ def test_size_override_interpolates_learnt_positions(small):
         ({"mean": [0.4, 0.5, 0.5]}, False),
         ({"std": [0.4, 0.5, 0.5]}, False),
         ({"options": {**SMALL, "global_pool": "avg"}}, False),
+        ({"compile": True}, False),
+        ({"resize_on": "device"}, False),
+        ({"resize_on": "host"}, True),
     ],
 )
 def test_fingerprint_changes_with_everything_that_changes_features(small, change, same):
     changed = EncoderSpec(**{**vars(small), **change})
     assert (encoder_fingerprint(changed) == encoder_fingerprint(small)) is same
+
+
+def test_options_that_are_off_are_not_named_in_the_identity(small):
+    # else the caches of earlier releases would be lost
+    assert set(encoder_identity(small)) == {"library", "architecture", "options", "dtype", "preprocess", "sha256"}
+
+
+def test_unknown_place_of_resizing_is_refused(small):
+    with pytest.raises(UsageError, match="resize_on 'gpu' is unknown"):
+        preprocess_spec(replace(small, resize_on="gpu"))
 
 
 def test_fingerprint_by_name_is_that_of_the_loaded_encoder(small):

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
@@ -40,6 +41,23 @@ def exif(orientation: int) -> bytes:
 def test_jpeg_decodes_to_the_pixels_of_pil(picture, options):
     data = encoded(picture, "JPEG", quality=90, **options)
     assert np.array_equal(decode_image(data, "x"), np.asarray(Image.open(io.BytesIO(data))))
+
+
+def test_exif_behind_other_blocks_is_obeyed_whatever_these_hold(picture):
+    data = encoded(picture, "JPEG", quality=95, exif=exif(3))
+    misleading = b"\xff\xe2\x00\x08\xff\xda\xff\xda\x00\x00"  # a block with the marker of the pixels in it
+    found = decode_image(data[:2] + misleading + data[2:], "x")
+    assert np.array_equal(found, decode_image(data, "x"))
+    assert not np.array_equal(found, np.asarray(Image.open(io.BytesIO(data))))
+
+
+def test_plain_jpeg_is_decoded_into_the_memory_that_fits_it(picture):
+    data = encoded(picture, "JPEG", quality=90)
+    fits, small = np.zeros((120, 90, 3), np.uint8), np.zeros((90, 120, 3), np.uint8)
+    assert decode_image(data, "x", fits) is fits
+    assert np.array_equal(fits, decode_image(data, "x"))
+    assert np.array_equal(decode_image(data, "x", small), fits)
+    assert not small.any()
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
@@ -101,6 +119,9 @@ def test_transparent_pixels_are_white():
         (lambda image: encoded(image, "WEBP")[:900], "not a readable"),
         (lambda image: encoded(Image.new("1", (9000, 6000)), "PNG"), "9000 x 6000 pixels; at most 50 million"),
         (lambda image: encoded(Image.new("1", (9000, 9)), "PNG"), "strip"),
+        (lambda image: encoded(Image.new("L", (9000, 6000)), "JPEG"), "9000 x 6000 pixels; at most 50 million"),
+        (lambda image: encoded(Image.new("L", (9000, 9)), "JPEG"), "strip"),
+        (lambda image: encoded(image, "JPEG")[:40], "not a readable"),
     ],
 )
 def test_bad_image_is_one_line_that_names_the_sample(picture, data, complaint):
@@ -118,6 +139,29 @@ def test_squash_equals_pil_within_two_levels(picture, size, interpolation, filte
     assert found.shape == (3, size, size)
     assert found.dtype == np.uint8
     assert np.abs(found.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["smooth", "noise", "stripes"])
+@pytest.mark.parametrize("size", [32, 100])
+@pytest.mark.parametrize(("interpolation", "filter"), [("bilinear", Image.BILINEAR), ("bicubic", Image.BICUBIC)])
+def test_resize_on_the_device_equals_pil_within_two_levels(picture, size, interpolation, filter, kind):
+    # overshoots are cut off; square, because PIL cuts off those along the side that shrinks more first
+    noise = np.random.default_rng(3).integers(0, 2, (120, 120, 3), dtype=np.uint8) * 255
+    images = {"smooth": np.array(picture), "noise": noise, "stripes": np.tile(noise[:1], (120, 1, 1))}
+    batch = np.stack([images[kind], images[kind][::-1]])
+    found = EvalTransform(PreprocessSpec(size, interpolation)).on_device(torch.from_numpy(batch).permute(0, 3, 1, 2))
+    assert found.dtype == torch.uint8
+    for pixels, image in zip(found.numpy(), batch, strict=True):
+        expected = np.asarray(Image.fromarray(image).resize((size, size), filter)).transpose(2, 0, 1)
+        assert np.abs(pixels.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("shape", [(120, 90), (90, 120), (40, 40)])
+def test_crop_on_the_device_is_that_of_the_host(picture, shape):
+    transform = EvalTransform(PreprocessSpec(40, "bicubic", "crop", 0.875))
+    image = np.array(picture.resize(shape[::-1]))
+    found = transform.on_device(torch.from_numpy(image)[None].permute(0, 3, 1, 2))[0].numpy()
+    assert np.abs(found.astype(int) - transform(image)).max() <= 2
 
 
 @pytest.mark.parametrize("turn", [False, True])

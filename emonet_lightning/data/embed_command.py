@@ -1,5 +1,7 @@
 """The command `embed`: fill the feature cache of a packed set, before or without training on it."""
 
+import os
+
 import torch
 
 from emonet_lightning.data.embeddings import fill_cache
@@ -19,13 +21,13 @@ def embed_command(
     seed: int = 0,
     device: str = "auto",
     num_threads: int | None = None,
-    rank: int = 0,
-    world_size: int = 1,
+    rank: int | None = None,
+    world_size: int | None = None,
 ) -> None:
     """Encode every image of a packed set once, into the cache that `fit`, `test` and `predict` read.
 
-    A call that was interrupted continues where it stopped. Several processes (`rank` of `world_size`, e.g. a Slurm
-    array) share the work if they see the same folder.
+    A call that was interrupted continues where it stopped. Several processes (`rank` of `world_size`, or the tasks of a
+    Slurm array) share the work if they see the same folder; each ends with its own share.
 
     Args:
         path: folder that `pack` made, or `embedded:big`, `embedded:binary`, `embedded:hq`.
@@ -36,18 +38,16 @@ def embed_command(
         seed: of these changes.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         num_threads: threads that decode images; default: the cores allotted to this process.
-        rank: which of the processes that share the work this is.
-        world_size: how many processes share the work.
+        rank: which of the processes that share the work this is; default: of a Slurm array, the task's place in it.
+        world_size: how many processes share the work; default: of a Slurm array, its number of tasks.
 
     Raises:
         UsageError: an option that does not fit.
         MissingInputError: no packed set there.
         DataError: an unreadable image; names the sample.
         OutputError: the cache folder cannot be written.
-        InterruptedRunError: another process that shares the work died.
     """
-    if not 0 <= rank < world_size:
-        raise UsageError(f"rank is {rank}; it must lie in 0..{world_size - 1} (world_size is {world_size})")
+    rank, world_size, source = _share(rank, world_size)
     packed = PackedSet.open(locate(path, cache_dir))
     built = fill_cache(
         packed,
@@ -60,14 +60,34 @@ def embed_command(
         rank=rank,
         world_size=world_size,
         num_threads=num_threads,
+        wait=False,
     )
     done = "all cached already"
     if built.num_encoded:
         speed = built.num_encoded / built.seconds
         done = f"{built.num_encoded} encoded here in {built.seconds:.1f} s ({speed:.1f} images/s)"
     print(f"rows {packed.num_samples}, views {views}, dim {built.dim}; {done}")
+    if world_size > 1:
+        rest = f"{built.num_missing} blocks are still to come from the others" if built.num_missing else "all complete"
+        print(f"share {rank} of {world_size} ({source}); {rest}")
     print(f"key {built.key}")
     print(f"folder {built.path}")
+
+
+def _share(rank: int | None, world_size: int | None) -> tuple[int, int, str]:
+    """Rank and number of processes, and where they are from."""
+    source = "as given"
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    if rank is None and world_size is None and task is not None:
+        first, count = os.environ["SLURM_ARRAY_TASK_MIN"], os.environ["SLURM_ARRAY_TASK_COUNT"]
+        rank, world_size, source = int(task) - int(first), int(count), f"task {task} of a Slurm array"
+    rank, world_size = rank or 0, 1 if world_size is None else world_size
+    if not 0 <= rank < world_size:
+        gapless = "; number the array without gaps, e.g. --array=0-7" if source != "as given" else ""
+        raise UsageError(
+            f"rank is {rank}; it must lie in 0..{world_size - 1} (world_size is {world_size}, {source}){gapless}"
+        )
+    return rank, world_size, source
 
 
 def _device(name: str) -> torch.device:

@@ -41,6 +41,8 @@ class CacheBuild(NamedTuple):
     """Images that this process encoded."""
     seconds: float
     """Time that this process spent on them."""
+    num_missing: int
+    """Blocks of other processes' shares that are not there yet; 0 where these were waited for."""
 
 
 class _Plan(NamedTuple):
@@ -125,9 +127,19 @@ def fill_cache(
     world_size: int = 1,
     num_threads: int | None = None,
     progress: bool = True,
+    wait: bool = True,
     stall_seconds: float = STALL_SECONDS,
 ) -> CacheBuild:
-    """Do what `build_cache` does, and say what was done; `stall_seconds` bounds the wait while no writer is seen."""
+    """Do what `build_cache` does, and say what was done.
+
+    With `wait` false the other ranks' shares are not waited for; `stall_seconds` bounds the wait while no writer is
+    seen.
+
+    Raises:
+        UsageError: `compile` of the encoder without CUDA; and all that `build_cache` raises.
+    """
+    if spec.compile and torch.device(device).type != "cuda":
+        raise UsageError(f"encoder.compile needs CUDA, the device is {device}; leave encoder.compile out")
     plan = _plan(packed, spec, Path(cache_dir), views, augmentation, seed)
     earlier = earlier_claims(plan.path)
     every = [(view, block) for view, blocks in zip(plan.views, plan.blocks, strict=True) for block in blocks]
@@ -151,15 +163,17 @@ def fill_cache(
                 encoder = FrozenEncoder.load(spec).to(device)
                 if encoder.identity != plan.meta["encoder"]:
                     raise DataError(f"encoder '{spec.name}': its weight file changed meanwhile; run the command again")
-                with progress_bar(f"encode {spec.name}", num_encoded, "images", progress and rank == 0) as advance:
+                shown = progress and (rank == 0 or not wait)  # one bar for processes that share a terminal
+                with progress_bar(f"encode {spec.name}", num_encoded, "images", shown) as advance:
                     encode_blocks(packed, encoder, todo, decode_threads(num_threads), advance)
     seconds = time.monotonic() - started
 
     def missing() -> list[str]:
         return [str(block.path.relative_to(plan.path.parent)) for _, block in every if not is_there(block)]
 
-    wait_for_blocks(plan.path, missing, earlier, stall_seconds)
-    return CacheBuild(plan.path, plan.key, plan.dim, num_encoded, seconds)
+    if wait:
+        wait_for_blocks(plan.path, missing, earlier, stall_seconds)
+    return CacheBuild(plan.path, plan.key, plan.dim, num_encoded, seconds, 0 if wait else len(missing()))
 
 
 def _plan(
