@@ -98,9 +98,8 @@ class EmotionHeads(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features [B, D] to raw outputs [B, K] float32."""
-        columns = x.T
-        raw = self._outputs(columns if self._is_one_product(x) else columns.expand(self.num_heads, -1, -1))
-        return by_row(raw)
+        columns = x.to(self._dtype(0)).T
+        return by_row(self._outputs(columns if self._is_one_product(x) else columns.expand(self.num_heads, -1, -1)))
 
     def forward_pairs(self, x: torch.Tensor, head: torch.Tensor, offs: torch.Tensor) -> torch.Tensor:
         """Map the features of labelled (row, head) pairs to their raw outputs; the others are not computed.
@@ -131,7 +130,7 @@ class EmotionHeads(nn.Module):
             hidden = layer(hidden.to(self._dtype(depth)))
             if depth < last:
                 hidden = relu_dropout(hidden, self.dropout[depth], self.training)
-            hidden = hidden.view(self.num_heads, -1, hidden.shape[-1])
+            hidden = hidden.view(self.num_heads, layer.weight.shape[1], hidden.shape[-1])
         return hidden.squeeze(1)
 
     def _dtype(self, depth: int) -> torch.dtype:

@@ -4,7 +4,7 @@ A head that saw no label in a step is neither stepped nor decayed, and its bias 
 what an optimiser of its own would do. Heads that do the same lie in one slice: as a rule, all of them.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -13,18 +13,28 @@ import torch
 _CPU_BLOCK = 16  # floats: a vector of AVX-512, and the unit in which the kernel shares work between threads
 
 
-class _Slices(NamedTuple):
-    """What heads with one learning rate and weight decay own, in slices of equal step counts."""
+class _Part(NamedTuple):
+    """What heads with one learning rate and weight decay own, in pieces of equal step counts."""
 
     lr_scale: float
     weight_decay: float
-    heads: list[int]
-    places: list[tuple[int, slice]]  # (parameter, its heads)
+    places: list[tuple[int, int]]  # (parameter, piece of it)
     params: list[torch.Tensor]
     exp_avgs: list[torch.Tensor]
     exp_avg_sqs: list[torch.Tensor]
-    steps: list[torch.Tensor]  # of the slice's first head: what the kernel reads
-    all_steps: list[torch.Tensor]
+    steps: list[torch.Tensor]
+
+
+class _Plan(NamedTuple):
+    """How a step goes through the parameters; heads that step together stay equally far apart, so that it lasts."""
+
+    heads: list[int]
+    """Those that step."""
+    sizes: list[tuple[torch.nn.Parameter, list[int]]]
+    """The parameters that have gradients, and the pieces into which each is cut."""
+    counters: list[torch.Tensor]
+    """Step counts of the heads that step."""
+    parts: list[_Part]
 
 
 class HeadwiseAdamW(torch.optim.Optimizer):
@@ -73,7 +83,7 @@ class HeadwiseAdamW(torch.optim.Optimizer):
         self._forget()
 
     def _forget(self) -> None:
-        self._plan: list[_Slices] = []
+        self._plan: _Plan | None = None
         self._plan_of: Any = None  # what the plan was made for
         self._counts: list[float] = []  # steps of each head, so that no plan waits for the device
 
@@ -89,20 +99,21 @@ class HeadwiseAdamW(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         group = self._group
-        params, (beta1, beta2) = group["params"], group["betas"]
-        graded = [parameter.grad is not None for parameter in params]
+        graded = [parameter.grad is not None for parameter in group["params"]]
         wanted = (set(self.idle), graded, list(group["lr_scale"]), list(group["weight_decay"]))
-        if wanted != self._plan_of:
-            # heads that step together stay equally far apart, so a plan holds until who steps changes
-            self._plan, self._plan_of = list(self._slices(*wanted)), wanted
-        for part in self._plan:
-            for head in part.heads:
-                self._counts[head] += 1
-            grads = [params[index].grad[heads] for index, heads in part.places]
-            torch._foreach_add_(part.all_steps, 1)
+        if self._plan is None or wanted != self._plan_of:
+            self._plan, self._plan_of = self._make_plan(*wanted), wanted
+        plan, (beta1, beta2) = self._plan, group["betas"]
+        if not plan.parts:
+            return loss
+        for head in plan.heads:
+            self._counts[head] += 1
+        torch._foreach_add_(plan.counters, 1)
+        pieces = [parameter.grad.split(sizes) for parameter, sizes in plan.sizes]  # type: ignore[union-attr]
+        for part in plan.parts:
             torch._fused_adamw_(
                 part.params,
-                grads,
+                [pieces[parameter][piece] for parameter, piece in part.places],
                 part.exp_avgs,
                 part.exp_avg_sqs,
                 [],
@@ -117,43 +128,47 @@ class HeadwiseAdamW(torch.optim.Optimizer):
             )
         return loss
 
-    def _slices(
-        self, idle: set[int], graded: list[bool], lr_scale: list[float], weight_decay: list[float]
-    ) -> Iterator[_Slices]:
-        """Put heads that move alike together: neighbours with equal step counts are one slice."""
-        params = [(i, p) for i, (p, has_grad) in enumerate(zip(self._group["params"], graded, strict=True)) if has_grad]
-        if not params:
-            return
-        for _, parameter in params:
+    def _make_plan(self, idle: set[int], graded: list[bool], lr_scale: list[float], weight_decay: list[float]) -> _Plan:
+        """Put heads that move alike together: neighbours with equal step counts are one piece."""
+        params = [p for p, has_gradient in zip(self._group["params"], graded, strict=True) if has_gradient]
+        for parameter in params:
             if not self.state[parameter]:
                 zeros = torch.zeros_like(parameter, memory_format=torch.preserve_format)
                 steps = torch.zeros(len(parameter), dtype=torch.float32, device=parameter.device)
                 self.state[parameter] = {"step": steps, "exp_avg": zeros, "exp_avg_sq": zeros.clone()}
-        self._counts = self._counts or self.state[params[0][1]]["step"].tolist()
-        kinds = [
-            None if head in idle or not scale else (scale, decay, count)
-            for head, (scale, decay, count) in enumerate(zip(lr_scale, weight_decay, self._counts, strict=True))
-        ]
-        spans: dict[tuple[float, float], list[slice]] = {}
-        for kind, run in groupby(range(len(kinds)), key=kinds.__getitem__):
-            heads = list(run)
-            if kind is not None:
-                spans.setdefault(kind[:2], []).append(slice(heads[0], heads[-1] + 1))
-        for (scale, decay), parts in spans.items():
-            places = [(index, heads) for index, parameter in params for heads in _cut(parameter, parts)]
-            everything = self._group["params"]
-            owners = [(everything[index], self.state[everything[index]], heads) for index, heads in places]
-            yield _Slices(
-                scale,
-                decay,
-                [head for part in parts for head in range(part.start, part.stop)],
-                places,
-                [parameter[heads] for parameter, _, heads in owners],
-                [state["exp_avg"][heads] for _, state, heads in owners],
-                [state["exp_avg_sq"][heads] for _, state, heads in owners],
-                [state["step"][heads.start] for _, state, heads in owners],
-                [state["step"][heads] for _, state, heads in owners],
+        if params and not self._counts:
+            self._counts = self.state[params[0]]["step"].tolist()
+        moves = [head not in idle and scale != 0 for head, scale in enumerate(lr_scale)]
+        alike = list(zip(moves, lr_scale, weight_decay, self._counts, strict=True)) if params else []
+        lengths = [(kind, len(list(run))) for kind, run in groupby(alike)]
+        owned: dict[tuple[float, float], list[tuple[int, int, tuple[torch.Tensor, ...]]]] = {}
+        sizes = []
+        for index, parameter in enumerate(params):
+            cut = [(kind, size) for kind, length in lengths for size in _cut(parameter, length)]
+            sizes.append((parameter, [size for _, size in cut]))
+            state = self.state[parameter]
+            tensors = (parameter.detach(), state["exp_avg"], state["exp_avg_sq"], state["step"])
+            split = zip(*(tensor.split(sizes[-1][1]) for tensor in tensors), strict=True)
+            for place, ((kind, _), views) in enumerate(zip(cut, split, strict=True)):
+                if kind[0]:
+                    owned.setdefault(kind[1:3], []).append((index, place, views))
+        parts = []
+        for (scale, decay), pieces in owned.items():
+            places = [(index, place) for index, place, _ in pieces]
+            values, averages, squares, counts = (list(column) for column in zip(*(v for *_, v in pieces), strict=True))
+            # the kernel reads one count: that of a piece's first head
+            parts.append(_Part(scale, decay, places, values, averages, squares, [count[0] for count in counts]))
+        heads = [head for head, moving in enumerate(moves) if moving]
+        spans = [(kind, len(list(run))) for kind, run in groupby(moves)]
+        counters = [
+            steps
+            for parameter in params
+            for (moving, _), steps in zip(
+                spans, self.state[parameter]["step"].split([length for _, length in spans]), strict=True
             )
+            if moving
+        ]
+        return _Plan(heads, sizes, counters, parts)
 
     def select(self, heads: Sequence[int], stacked: Iterable[torch.nn.Parameter]) -> None:
         """Go on with some heads only.
@@ -174,14 +189,14 @@ class HeadwiseAdamW(torch.optim.Optimizer):
         self._forget()
 
 
-def _cut(parameter: torch.Tensor, parts: list[slice]) -> list[slice]:
-    """Cut slices into heads where the CPU's kernel would treat a slice's last elements apart, which rounds differently.
+def _cut(parameter: torch.Tensor, length: int) -> list[int]:
+    """Cut a piece into heads where the CPU's kernel would treat its last elements apart, which rounds differently.
 
     So a head's bits do not depend on which heads are stepped with it.
     """
     if parameter.device.type != "cpu" or parameter[0].numel() % _CPU_BLOCK == 0:
-        return parts
-    return [slice(head, head + 1) for part in parts for head in range(part.start, part.stop)]
+        return [length]
+    return [1] * length
 
 
 @torch.no_grad()

@@ -164,6 +164,28 @@ def test_neither_and_both_sources_and_an_unwritable_folder_are_refused(heads_dir
         export_command(str(tmp_path / "file" / "out"), heads=str(heads_dir))
 
 
+@pytest.mark.parametrize(("version", "loads"), [(1, True), (3, False)])
+def test_heads_of_the_first_format_are_turned_and_those_of_a_later_one_refused(
+    version: int, loads: bool, encoder: EncoderSpec, tmp_path: Path
+) -> None:
+    bundle = _bundle(encoder)
+    bundle.heads = EmotionHeads(40, 96, (16, 16))  # nothing but the format tells a transposed square from its reverse
+    features = torch.randn(5, 96)
+    expected = bundle.scores(features)
+    state = {
+        name: value.transpose(1, 2).contiguous() if name.endswith(".weight") else value
+        for name, value in bundle.heads.state_dict().items()
+    }
+    digest = save_tensors(tmp_path / "heads.safetensors", state)
+    manifest = {**bundle.manifest(), "format": version, "files": {"heads.safetensors": digest}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    if loads:
+        assert torch.equal(HeadsBundle.load(tmp_path).scores(features), expected)
+    else:
+        with pytest.raises(DataError, match="format 3, this version reads 2"):
+            HeadsBundle.load(tmp_path)
+
+
 def test_damaged_heads_are_not_exported(heads_dir: Path, tmp_path: Path) -> None:
     for name in ("heads.safetensors", "manifest.json"):
         (tmp_path / name).write_bytes((heads_dir / name).read_bytes())

@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from emonet_lightning.losses import LOSSES, OUTPUT_MAP, elementwise_loss, num_thresholds, per_head_mean, to_scores
+from emonet_lightning.losses import (
+    LOSSES,
+    OUTPUT_MAP,
+    elementwise_loss,
+    num_thresholds,
+    per_head_mean,
+    per_head_sum_of_pairs,
+    to_scores,
+)
 
 LOW, HIGH = torch.tensor([0.0, 0.0, -3.0]), torch.tensor([7.0, 5.0, 3.0])
 BIASES = torch.linspace(2, -2, 7).repeat(3, 1)
@@ -64,3 +72,20 @@ def test_masked_rows_send_no_gradient():
     per_head_mean(loss, mask, mask.sum(0).float()).sum().backward()
     assert (raw.grad[:, 1] == 0).all()
     assert (raw.grad[:, [0, 2]] != 0).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_pairs_have_the_objective_of_the_rows_they_came_from(loss):
+    torch.manual_seed(0)
+    raw, target = torch.randn(9, 3), torch.rand(9, 3) * (HIGH - LOW) + LOW
+    mask = torch.rand(9, 3) < 0.6
+    mask[:, 1] = False  # a head without labels
+    num_labels, used = mask.sum(0).float(), BIASES if loss == "coral" else None
+    expected = per_head_mean(elementwise_loss(loss, raw, target, LOW, HIGH, used), mask, num_labels)
+    head, row = mask.T.nonzero(as_tuple=True)
+    own = LOW[head], HIGH[head], None if used is None else used[head]
+    found = per_head_sum_of_pairs(elementwise_loss(loss, raw[row, head], target[row, head], *own), head, num_labels)
+    torch.testing.assert_close(found, expected)
+    assert found[1] == 0
+    scores = to_scores(raw, OUTPUT_MAP[loss], LOW, HIGH, used)
+    torch.testing.assert_close(to_scores(raw[row, head], OUTPUT_MAP[loss], *own), scores[row, head])
