@@ -216,3 +216,10 @@ def test_small_steps_are_taken_alone_and_large_ones_shared():
 def test_one_process_needs_no_strategy_of_ours(model):
     assert not getattr(trainer().strategy, "replicated", False)
     assert model().finished == []
+
+
+def test_seeding_a_step_leaves_nothing_behind_for_devices_that_are_not_there(model, big):
+    """`torch.manual_seed` queues a call and its stack trace for every kind of device, each time."""
+    queued = len(torch.cuda._queued_calls)
+    fit(model(), big(), 1)
+    assert len(torch.cuda._queued_calls) <= queued + 2, "once for the run is Lightning's"
