@@ -39,17 +39,13 @@ def texture(size: int) -> np.ndarray:
 
 
 class PhotoLikeFaces:
-    """Rendered faces, enlarged and textured until their JPEGs weigh what photographs do; a source for `pack`.
-
-    `dense`: the renderer's 40 intensities a face. `binary`: two of forty emotions are asked, the prompted one and one
-    drawn at random; the answer is whether its intensity is at least 2.
-    """
+    """Rendered faces, enlarged and textured until their JPEGs weigh what photographs do; a source for `pack`."""
 
     licence = "MIT"
+    kind: Kind = "dense"
 
-    def __init__(self, kind: Kind, count: int, size: int = 512) -> None:
-        self.kind = kind
-        self.name = f"photo-like-{kind}-{size}"
+    def __init__(self, count: int, size: int = 512) -> None:
+        self.name = f"photo-like-{size}"
         self.count = count
         self.size = size
         self.faces = RenderedFaces("big", count=count, size=256)
@@ -59,7 +55,7 @@ class PhotoLikeFaces:
 
     def __getitem__(self, index: int) -> RawSample:
         sample = self.faces[index]
-        return sample._replace(image=self._photograph(sample.image, index), ratings=self._ratings(sample, index))
+        return sample._replace(image=self._photograph(sample.image, index))
 
     def fingerprint(self) -> str:
         """Digest of what decides the samples."""
@@ -74,19 +70,38 @@ class PhotoLikeFaces:
         pixels = cv2.add(pixels, cv2.merge([grain, grain, grain]), dtype=cv2.CV_8U)
         return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
 
-    def _ratings(self, sample: RawSample, index: int) -> dict[str, dict[str, float]]:
-        if self.kind == "dense":
-            return sample.ratings
-        slugs, (intensity,) = load_expressions().slugs, sample.ratings.values()
+
+class TwoQuestions:
+    """The same faces with yes/no answers to two of forty emotions: the prompted one, and one drawn at random.
+
+    A yes is an intensity of at least 2.
+    """
+
+    licence = "MIT"
+    kind: Kind = "binary"
+
+    def __init__(self, dense: PackedSet) -> None:
+        self.dense = dense
+        self.name = f"{dense.name}-asked"
+
+    def __len__(self) -> int:
+        return self.dense.num_samples
+
+    def __getitem__(self, index: int) -> RawSample:
+        record, slugs = self.dense.read_record(index), load_expressions().slugs
+        (intensity,) = record["ratings"].values()
         other = slugs[int(np.random.default_rng([index, 1]).integers(len(slugs)))]
-        return {"expert": {slug: float(intensity.get(slug, 0) >= 2) for slug in (sample.prompted or slugs[0], other)}}
+        answers = {slug: float(intensity.get(slug, 0) >= 2) for slug in (record["prompted"], other)}
+        image = self.dense.read_image(index)
+        return RawSample(record["key"], image, {"expert": answers}, record["prompted"], record["group"])
 
 
 def photo_set(work: str, kind: Literal["dense", "binary"], count: int, size: int = 512) -> PackedSet:
     """Return a packed set of photograph-like faces, 85 % to train on and 15 % to validate; made at first use."""
     started = time.monotonic()
+    source = PhotoLikeFaces(count, size) if kind == "dense" else TwoQuestions(photo_set(work, "dense", count, size))
     made = pack(
-        PhotoLikeFaces(kind, count, size),
+        source,
         Path(work) / "sets" / f"{kind}-{size}-{count}",
         Taxonomy.load("emonet40"),
         splits={"train": 0.85, "val": 0.15},
@@ -103,7 +118,7 @@ def photo_set(work: str, kind: Literal["dense", "binary"], count: int, size: int
 
 def photographs(work: str, count: int, size: int) -> list[bytes]:
     """Return so many photograph-like JPEGs, each of another person."""
-    source = PhotoLikeFaces("dense", 4 * count, size)
+    source = PhotoLikeFaces(4 * count, size)
     return [source[4 * number].image for number in range(count)]
 
 

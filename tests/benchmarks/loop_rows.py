@@ -58,7 +58,7 @@ def lightning_overhead(settings: Settings) -> Iterator[Line]:
     yield ratio_line(line, timings, "bare", "ours", "<= 1.05", inverse=True)
     trivial = _trivial_data(settings)
     for calls, target in ((1, ""), (4, "<= 100"), (16, "<= 100"), (64, "<= 100")):
-        timings, steps = _against_bare(settings, trivial, settings.num_rounds(5), 1, widths=[], steps_per_call=calls)
+        timings, steps = _against_bare(settings, trivial, settings.num_rounds(3), 1, widths=[], steps_per_call=calls)
         pairs = zip(timings["ours"].cpu, timings["bare"].cpu, strict=True)
         extra = [1e6 * (ours - bare) / steps for ours, bare in pairs]
         bare = 1e6 * float(np.median(timings["bare"].cpu)) / steps
@@ -74,7 +74,7 @@ def lightning_overhead(settings: Settings) -> Iterator[Line]:
 
 def _trivial_data(settings: Settings) -> FaceDataModule:
     spec = EncoderSpec("timm/test_vit", weights=so400m(settings.work).weights)  # 64 features
-    made = cached_set(settings.work, "dense", settings.pick(32_768, 1024), spec)
+    made = cached_set(settings.work, "dense", settings.pick(16_384, 1024), spec)
     return SyntheticFaces(**made, batch_size=8, encoder=spec)
 
 

@@ -136,6 +136,7 @@ def _best(call: Callable[[], object], repeat: int = 1) -> float:
 def _naive(folder: Path, kind: str, epochs: int, out: Path) -> tuple[Callable[[], None], Callable[[], float]]:
     """Import what the naive side needs; return the run, and the quality that it reached."""
     import naive_lightning
+    import timm  # noqa: F401  (before the clock starts)
     import torch
 
     from emonet_lightning.encoders import EncoderSpec, FrozenEncoder
@@ -160,9 +161,14 @@ def _naive(folder: Path, kind: str, epochs: int, out: Path) -> tuple[Callable[[]
 
 def _ours(folder: Path, kind: str, epochs: int, out: Path) -> tuple[Callable[[], None], Callable[[], float]]:
     """Import what our side needs; return the run, and the quality that it reached."""
+    # what the command itself imports on its way, here before the clock starts
+    import matplotlib.figure  # noqa: F401
+    import timm  # noqa: F401
+
     import emonet_lightning.export
+    import emonet_lightning.reporting.run_figures
     import emonet_lightning.reporting.run_report
-    import emonet_lightning.stages  # noqa: F401  (the command itself imports it, here before the clock starts)
+    import emonet_lightning.stages  # noqa: F401
     from emonet_lightning.cli import main
 
     options = ["--data", "ExpertBinary" if kind == "binary" else "SyntheticFaces", f"--data.path={folder}"]
