@@ -1,6 +1,7 @@
 """Where features lie while heads train: placement, mapped blocks, statistics, and the same batches from all of them."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -116,8 +117,11 @@ def test_a_device_without_room_is_named_with_both_sizes():
         choose_place("device", 12 * GB, 10 * GB, 100 * GB)
 
 
-def test_free_memory_is_between_nothing_and_the_machine():
-    assert 2**20 < free_memory() < 2**50
+def test_free_memory_is_at_most_that_of_the_machine_and_of_the_job(monkeypatch):
+    monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
+    assert 2**20 < free_memory() < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "1")
+    assert free_memory() == 2**20
 
 
 @pytest.mark.parametrize("l2_normalise", [False, True])

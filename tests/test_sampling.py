@@ -213,6 +213,7 @@ def test_a_loader_goes_on_where_its_state_says():
     assert [[batch.key.tolist() for batch in call] for call in later] == [
         [batch.key.tolist() for batch in call] for call in rest
     ]
+    assert later.state_dict() == whole.state_dict() == {"epoch": 1, "step": 7}
     later.load_state_dict(whole.state_dict())
     later.sampler.set_epoch(2)
     assert len(list(later)) == 4, "a finished epoch's state says nothing about the next"

