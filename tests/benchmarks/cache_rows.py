@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from fits import build, fit
 from head_loop import stacked_step
-from inputs import photo_set
+from inputs import packed_set, photo_set
 from measuring import Line, Settings, Timing, ratio_line
 
 from emonet_lightning.data.datamodules import SyntheticFaces
@@ -20,21 +20,13 @@ from emonet_lightning.heads import EmotionHeads
 from emonet_lightning.metrics import val_score
 from emonet_lightning.optimizer import HeadwiseAdamW
 from emonet_lightning.packing.packed import PackedSet
-from emonet_lightning.packing.shards import pack
 from emonet_lightning.synthesis.faces import RenderedFaces
 from emonet_lightning.taxonomy import Taxonomy
 
 
 def cached_epoch(settings: Settings) -> Iterator[Line]:
     """Row 8: `mode: images` against `mode: cached`, same module and rows, Small heads, batch 256, embedded encoder."""
-    own = pack(
-        RenderedFaces("big", count=settings.pick(1200, 60)),
-        f"{settings.work}/sets/embedded-{settings.pick(1200, 60)}",
-        Taxonomy.load("emonet40"),
-        splits={"train": 0.85, "val": 0.15},
-        hash_near_duplicates=False,
-        progress=False,
-    )
+    own = packed_set(settings.work, RenderedFaces("big", count=settings.pick(1200, 60)))
     photographs = photo_set(settings.work, "dense", settings.pick(1200, 60))
     for name, packed in (("embedded faces, 112 px", own), ("photograph-like, 512 px", photographs)):
         timings = {"images": Timing([], []), "cached": Timing([], [])}

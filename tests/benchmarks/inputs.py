@@ -87,6 +87,10 @@ class TwoQuestions:
     def __len__(self) -> int:
         return self.dense.num_samples
 
+    def fingerprint(self) -> str:
+        """Digest of what decides the samples."""
+        return sha256_bytes(f"{self.name}/{self.dense.digest}/{self.dense.label_digest}".encode())
+
     def __getitem__(self, index: int) -> RawSample:
         record, slugs = self.dense.read_record(index), load_expressions().slugs
         (intensity,) = record["ratings"].values()
@@ -97,22 +101,27 @@ class TwoQuestions:
 
 
 def photo_set(work: str, kind: Literal["dense", "binary"], count: int, size: int = 512) -> PackedSet:
-    """Return a packed set of photograph-like faces, 85 % to train on and 15 % to validate; made at first use."""
+    """Return a packed set of photograph-like faces, with intensities or with answers to two questions."""
+    dense = PhotoLikeFaces(count, size)
+    return packed_set(work, dense if kind == "dense" else TwoQuestions(packed_set(work, dense)))
+
+
+def packed_set(work: str, source: PhotoLikeFaces | TwoQuestions | RenderedFaces) -> PackedSet:
+    """Return a source as a packed set, 85 % to train on and 15 % to validate; made at first use."""
     started = time.monotonic()
-    source = PhotoLikeFaces(count, size) if kind == "dense" else TwoQuestions(photo_set(work, "dense", count, size))
     made = pack(
         source,
-        Path(work) / "sets" / f"{kind}-{size}-{count}",
+        Path(work) / "sets" / f"{source.name}-{len(source)}-{source.fingerprint()[:8]}",
         Taxonomy.load("emonet40"),
         splits={"train": 0.85, "val": 0.15},
-        shard_size=max(1, count // 6),  # at least as many shards as a loader has workers
+        shard_size=max(1, len(source) // 6),  # at least as many shards as a loader has workers
         num_processes=2,
         hash_near_duplicates=False,
         progress=False,
     )
     if time.monotonic() - started > 1:
         mean = np.mean(made.manifest["index"]["image_bytes"]) / 1e3
-        print(f"    made {count} {size} px JPEGs of {mean:.0f} kB in {time.monotonic() - started:.0f} s", flush=True)
+        print(f"    made {len(made)} JPEGs of {mean:.0f} kB in {time.monotonic() - started:.0f} s", flush=True)
     return made
 
 

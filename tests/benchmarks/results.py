@@ -21,7 +21,8 @@ Made by `python tests/benchmarks/run.py` (`--rows 3,14` measures some rows anew 
 row run in turns (A B, B A, ...) in one process; a figure is the median over rounds of the ratio other / ours within a
 round, quartiles in brackets. CPU s: CPU seconds per call or run, all threads; wall s: the same by the clock on the
 wall, where other programs on the machine count. Load: of the last minute, before and after the row. Peak memory:
-largest resident size of the row's process (+ largest child process), both sides and their data.
+largest resident size of the row's process (+ largest child process), both sides and their data. Rows of training steps
+run with an allocator that keeps freed memory (`KEEP_MEMORY` in `registry.py` says why), the others as users run them.
 """
 
 
