@@ -2,6 +2,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -320,7 +321,8 @@ def test_tasks_of_a_slurm_array_share_the_work_and_do_not_wait(tmp_path, packed,
     assert "share 1 of 2 (task 8 of a Slurm array); 1 blocks are still to come from the others" in second
     slurm_array(monkeypatch, 7, 7, 2)
     embed_command(str(packed.path), spec, cache_dir=str(tmp_path))
-    first = capsys.readouterr().out
+    first, log = capsys.readouterr()
+    assert re.search(rf"{BLOCK_ROWS}/{BLOCK_ROWS} images, \d+ images/s, 0:00:00 left\n", log)
     assert f"; {BLOCK_ROWS} encoded here" in first
     assert "share 0 of 2 (task 7 of a Slurm array); all complete" in first
 
@@ -339,12 +341,12 @@ def test_slurm_array_with_gaps_is_refused(tmp_path, packed, spec, monkeypatch):
 
 def test_script_of_the_slurm_array_is_valid_and_passes_its_arguments_on(tmp_path):
     script = Path(__file__).parent.parent / "slurm" / "embed.sbatch"
-    (tmp_path / "srun").write_text('#!/bin/sh\necho "$SRUN_CPUS_PER_TASK: $@"\n')
+    (tmp_path / "srun").write_text('#!/bin/sh\nprintf "%s|" "$SRUN_CPUS_PER_TASK" "$@"\n')
     (tmp_path / "srun").chmod(0o755)
     setting = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_CPUS_PER_TASK": "4"}
     call = ["bash", str(script), "my set", "--views", "2"]
     done = subprocess.run(call, env=setting, check=True, capture_output=True, text=True)
-    assert done.stdout == "4: python -m emonet_lightning embed my set --views 2\n"
+    assert done.stdout == "4|python|-m|emonet_lightning|embed|my set|--views|2|"
     assert subprocess.run(call[:2], env=setting, check=False, capture_output=True).returncode != 0
 
 
