@@ -62,9 +62,15 @@ class HeadTraining(LightningModule):
                 steps = self.trainer.strategy.broadcast(measured)
             data.steps_per_call = steps
 
+    def on_train_start(self) -> None:
+        """Count steps from where the run goes on."""
+        resumed = getattr(getattr(self.trainer.train_dataloader, "sampler", None), "resumed", None)
+        self._step_in_epoch = resumed.step if resumed is not None and resumed.epoch == self.current_epoch else 0
+
     def on_train_epoch_start(self) -> None:
-        """Count steps anew."""
+        """Count steps and losses anew; not called where a run goes on within an epoch."""
         self._step_in_epoch = 0
+        self.train_loss.zero_()
 
     def training_step(self, batches: list[EmotionBatch | PairBatch], batch_idx: int) -> dict[str, torch.Tensor]:
         """Take one optimiser step per batch; returns the loss of the last: the sum over heads of their mean losses."""
@@ -267,14 +273,17 @@ class HeadTraining(LightningModule):
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the optimiser's state of all heads, so that it does not depend on how they were computed."""
+        """Keep the optimiser's state of all heads, so that it does not depend on how they were computed; the losses."""
         checkpoint["finished_heads"] = self.finished
+        checkpoint["train_loss"] = self.train_loss.clone()
         if self._remaining and "optimizer_states" in checkpoint:
             checkpoint["optimizer_states"] = [self._remaining[0].widen(checkpoint["optimizer_states"][0])]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up which heads have finished."""
+        """Take up which heads have finished, and the losses of an epoch that was not."""
         self.finished = list(checkpoint.get("finished_heads", []))
+        if "train_loss" in checkpoint:
+            self.train_loss.copy_(checkpoint["train_loss"])
         if self.finished and self._alone and "optimizer_states" in checkpoint:
             remaining = [head for head in range(self.heads.num_heads) if head not in self.finished]
             checkpoint["optimizer_states"] = [narrow_state(checkpoint["optimizer_states"][0], remaining)]

@@ -55,6 +55,26 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(model, big, tmp_path):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_run_that_goes_on_within_an_epoch_ends_as_one_that_was_never_stopped(model, binary, tmp_path, steps):
+    class Stop(Callback):
+        def on_train_batch_start(self, trainer, module, batches, batch_idx):
+            if trainer.global_step >= 10:
+                raise RuntimeError("power cut")
+
+    def run(log, *callbacks, ckpt_path=None):
+        module = model(dropout=0.5, steps_per_call=steps)
+        fit(module, binary(batch_size=15), 3, [log, *callbacks], ckpt_path=ckpt_path)
+        return heads_of(module)
+
+    log, later = Log(), Log()
+    whole = run(log)
+    with pytest.raises(RuntimeError, match="power cut"):  # six steps an epoch
+        run(Log(), ModelCheckpoint(tmp_path, filename="within", every_n_train_steps=10), Stop())
+    assert same(run(later, ckpt_path=tmp_path / "within.ckpt"), whole)
+    assert later.lines[-2:] == log.lines[-2:]
+
+
 def test_a_run_that_only_lacked_its_last_words_says_the_same(model, big, tmp_path):
     """Stopped after its last epoch: nothing is left to train, and the heads are those of the run."""
 
