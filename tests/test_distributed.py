@@ -77,7 +77,8 @@ def test_batch_that_processes_do_not_divide_names_the_nearest(small_sets, encode
         [
             sys.executable, "-m", "emonet_lightning", "fit",
             "--data=SyntheticFaces", f"--data.path={small_sets['big']}",
-            "--data.batch_size=33", "--model.parallel=ddp", "--trainer.accelerator=cpu", *TWO, f"--out={tmp_path}", *encoder_options,
+            "--data.batch_size=33", "--model.parallel=ddp", "--trainer.accelerator=cpu",
+            *TWO, f"--out={tmp_path}", *encoder_options,
         ],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip

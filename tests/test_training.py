@@ -48,7 +48,9 @@ def test_any_number_of_steps_a_call_trains_to_the_same_bits(model, big, limits):
 @pytest.mark.parametrize(
     ("option", "value"), [("val_check_interval", 2), ("log_every_n_steps", 7), ("limit_train_batches", 0.5)]
 )
-def test_trainer_options_that_count_calls_are_refused_by_name(model, big, option, value, small_sets, encoder_options, capsys):
+def test_trainer_options_that_count_calls_are_refused_by_name(
+    model, big, option, value, small_sets, encoder_options, capsys
+):
     with pytest.raises(UsageError, match=f"trainer.{option}: {value} .*model.steps_per_call: 1"):
         fit(model(steps_per_call=4), big(), **{option: value})
     words = ["fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", *encoder_options]
@@ -156,7 +158,7 @@ def test_patience_ends_a_head_and_with_the_last_one_the_run(model, big, tmp_path
     assert run.current_epoch <= 6
     assert module.finished == list(range(40))
     assert (tmp_path / "manifest.json").is_file()
-    with pytest.raises(UsageError, match="best_heads.patience: -1"):
+    with pytest.raises(UsageError, match=r"best_heads\.patience: -1"):
         BestHeads(patience=-1)
 
 

@@ -26,8 +26,8 @@ from emonet_lightning.taxonomy import Taxonomy
 
 def cached_epoch(settings: Settings) -> Iterator[Line]:
     """Row 8: `mode: images` against `mode: cached`, same module and rows, Small heads, batch 256, embedded encoder."""
-    own = packed_set(settings.work, RenderedFaces("big", count=settings.pick(1200, 60)))
-    photographs = photo_set(settings.work, "dense", settings.pick(1200, 60))
+    own = packed_set(settings.work, RenderedFaces("big", count=settings.pick(2000, 60)))
+    photographs = photo_set(settings)
     for name, packed in (("embedded faces, 112 px", own), ("photograph-like, 512 px", photographs)):
         timings = {"images": Timing([], []), "cached": Timing([], [])}
         for number in range(settings.num_rounds(3) + 1):
@@ -46,7 +46,7 @@ def cached_epoch(settings: Settings) -> Iterator[Line]:
 
 def precision(settings: Settings) -> Iterator[Line]:
     """Row 9: features of the embedded encoder as it returns them against those read back from the cache."""
-    packed = photo_set(settings.work, "dense", settings.pick(3000, 300))
+    packed = photo_set(settings)
     spec = EncoderSpec()
     cached = load_cache(build_cache(packed, spec, f"{settings.work}/cache/features", progress=False))[0]
     exact = _encode(packed, spec)

@@ -110,7 +110,7 @@ def encoder(settings: Settings) -> Iterator[Line]:
     import timm
 
     name, size = settings.pick(("vit_so400m_patch16_siglip_384", 384), ("test_vit", 160))
-    packed = photo_set(settings.work, "dense", settings.pick(2048, 64))
+    packed = photo_set(settings)
     where = device()
     limit = ATTAINABLE / ENCODER_FLOP
     for compiled in (False, True) if where.type == "cuda" else (False,):

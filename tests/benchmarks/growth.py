@@ -65,7 +65,7 @@ def _with_heads(settings: Settings) -> Line:
 
 def _with_processes(settings: Settings) -> Iterator[Line]:
     """Images per second of `embed` with one and with two processes, one thread each (rank 0 and 1 of 2)."""
-    packed = photo_set(settings.work, "dense", settings.pick(3000, 1024))
+    packed = photo_set(settings)
     speeds: dict[int, list[float]] = {1: [], 2: []}
     for number in range(settings.num_rounds(3)):
         for world in (1, 2) if number % 2 == 0 else (2, 1):

@@ -86,17 +86,15 @@ def decode_and_resize(settings: Settings) -> Iterator[Line]:
 
 def loader(settings: Settings) -> Iterator[Line]:
     """Row 11: bytes from tar shards, checked, decoded by threads into reused batch buffers; resized on the device."""
-    packed = photo_set(settings.work, "dense", settings.pick(512, 64))
-    images = [packed.read_image(row) for row in range(packed.num_samples)]
+    packed, count = photo_set(settings), settings.pick(512, 128)
+    images = [packed.read_image(row) for row in range(count)]
     buffer = np.empty((512, 512, 3), np.uint8)
 
     def bare() -> None:
         for data in images:
             simplejpeg.decode_jpeg(data, buffer=buffer)
 
-    batches = [
-        RowBatch(Recipe(0), start, min(start + 64, packed.num_samples)) for start in range(0, packed.num_samples, 64)
-    ]
+    batches = [RowBatch(Recipe(0), start, start + 64) for start in range(0, count, 64)]
 
     def load(num_threads: int, whole: bool) -> None:
         for _ in PixelBatches(packed, SPEC, num_threads=num_threads, whole=whole).raw(batches):

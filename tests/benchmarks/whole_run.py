@@ -26,9 +26,8 @@ def whole_run(settings: Settings) -> Iterator[Line]:
     """Row 14."""
     from inputs import photo_set
 
-    count = settings.pick(3000, 300)
     for kind, target in (("dense", ">= 8"), ("binary", ">= 15")):
-        packed = photo_set(settings.work, kind, count)
+        packed = photo_set(settings, kind)
         found: dict[str, list[dict[str, Any]]] = {"naive": [], "ours": []}
         for number in range(settings.num_rounds(2)):
             for side in ("naive", "ours") if number % 2 == 0 else ("ours", "naive"):
@@ -173,7 +172,6 @@ def _ours(folder: Path, kind: str, epochs: int, out: Path) -> tuple[Callable[[],
 
     options = ["--data", "ExpertBinary" if kind == "binary" else "SyntheticFaces", f"--data.path={folder}"]
     options += [f"--data.batch_size={BATCH}", f"--trainer.max_epochs={epochs}", "--trainer.accelerator=cpu"]
-    options += ["--data.consensus=majority"] if kind == "binary" else []
 
     def run() -> None:
         code = main(["fit", "--model.widths=small", "--trainer.devices=1", *options, f"--out={out}/run"])
