@@ -66,7 +66,7 @@ def test_every_head_moves_as_under_an_adamw_of_its_own():
     schedules = [LambdaLR(optimizer, lambda step: 1 / (1 + step)) for optimizer in (stacked, *single)]
 
     def idle(step):
-        return {0: (0, 4), 1: (), 2: (1, 2, 3)}[step % 3]
+        return {0: (), 1: (0, 4), 2: (1, 2, 3)}[step % 3]
 
     for step in range(20):
         train(heads, stacked, [step], idle)
