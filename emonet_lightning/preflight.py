@@ -126,6 +126,8 @@ def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> tuple[FaceDataModu
     make_folder(cache_root(data.cache_dir))
     if data.mode == "images" and model["standardise"]:
         raise UsageError(NO_STATISTICS)
+    if data.mode == "images" and spec.resize_on == "device":
+        raise UsageError("encoder.resize_on: device is for the encode pass (data.mode: cached); use host with images")
     check_batch_size(data.batch_size, num_rows=1, world_size=1)  # the number of processes is known only later
     for found, use in ((data, "fit"), (test_data, "test")):
         # an embedded set is made at first use

@@ -168,7 +168,10 @@ def test_a_file_that_is_no_configuration(refused, tmp_path, text, message):
         ("--trainer.gradient_clip_val=1", "use model.clip_norm"),
         ("--trainer.accumulate_grad_batches=2", "raise data.batch_size"),
         ("--trainer.overfit_batches=2", "use data.train_share"),
-        ("--trainer.precision=16-mixed", "the encoder's precision is model.encoder.dtype"),
+        ("--trainer.precision=16-mixed", "model.heads_dtype: bfloat16 for the heads' products"),
+        ("--model.steps_per_call=0", "model.steps_per_call: 0 must be at least 1"),
+        ("--best_heads.patience=-1", "best_heads.patience: -1 must be at least 0"),
+        ('--model.per_emotion={"Joyy": {"lr": 0.1}}', "model.per_emotion: unknown emotion 'Joyy'"),
         ("--trainer.max_epochs=-1", "-1 has no end"),
         ("--data.mode=images", "set model.standardise: false"),
         ("--data.train_share=0", "data.train_share: 0.0 must be in (0, 1]"),
@@ -177,6 +180,11 @@ def test_a_file_that_is_no_configuration(refused, tmp_path, text, message):
 def test_a_value_that_cannot_be_is_named(refused, big, option, message):
     words = [*big, option] if message else [*big, option, "--data.num_folds=5"]
     assert (message or "data.fold: 9 must be 0 .. 4") in refused(2, "fit", *words)
+
+
+def test_images_in_every_step_are_resized_where_they_are_decoded(refused, big):
+    words = ["--data.mode=images", "--model.standardise=false", "--model.encoder.resize_on=device"]
+    assert "use host with images" in refused(2, "fit", *big, *words)
 
 
 def test_a_configuration_cannot_call_functions_of_other_packages(refused, config, tmp_path):

@@ -107,9 +107,10 @@ def test_cached_views_are_chosen_anew_each_epoch_and_evaluation_sees_the_clean_o
             order = batch.key.argsort()
             seen.append((batch.key[order], batch.inputs[order]))
 
-        def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0):
-            rows = batch.key[batch.key >= 0]
-            assert torch.equal(batch.inputs[: len(rows)], data.features[0][rows])
+        def on_validation_batch_start(self, trainer, module, batches, batch_idx, dataloader_idx=0):
+            for batch in batches:
+                rows = batch.key[batch.key >= 0]
+                assert torch.equal(batch.inputs[: len(rows)], data.features[0][rows])
 
     fit(model(), data, 3, [Watch()], limit_train_batches=3)
     fit(model(), clean, 1)

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,7 +145,7 @@ def fill_cache(
     earlier = earlier_claims(plan.path)
     every = [(view, block) for view, blocks in zip(plan.views, plan.blocks, strict=True) for block in blocks]
     started, num_encoded = time.monotonic(), 0
-    damaged = _damaged_blocks([block for _, block in every], plan.dim)
+    damaged = _damaged_blocks([block for _, block in every], plan.dim, decode_threads(num_threads))
 
     def is_there(block: Block) -> bool:
         return block.path.exists() and block.path.stat().st_ino != damaged.get(block)
@@ -229,15 +230,19 @@ def _remove_leftovers(blocks: list[Block]) -> None:
                     path.unlink()
 
 
-def _damaged_blocks(blocks: list[Block], dim: int) -> dict[Block, int]:
+def _damaged_blocks(blocks: list[Block], dim: int, num_threads: int) -> dict[Block, int]:
     """Read what is there; return damaged blocks and the inode of each, which changes when it is rebuilt."""
-    damaged = {}
-    for block in blocks:
+
+    def inode_if_damaged(block: Block) -> int | None:
         if block.path.exists():
             inode = block.path.stat().st_ino
             try:
                 read_block(block, dim)
             except DataError as error:
                 logger.warning("%s", str(error).replace("run the same command again to rebuild it", "rebuilding it"))
-                damaged[block] = inode
-    return damaged
+                return inode
+        return None
+
+    with ThreadPoolExecutor(num_threads) as pool:  # digests release Python's lock
+        found = zip(blocks, pool.map(inode_if_damaged, blocks), strict=True)
+        return {block: inode for block, inode in found if inode is not None}

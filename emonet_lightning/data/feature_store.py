@@ -1,7 +1,7 @@
 """Where cached features lie while heads train: on the device, in memory, or on disk behind memory maps.
 
-Every block of a cache is compared with its digest when it is first read: at loading, or when a mapped block is first
-touched. The one trade-off: features that are mapped are read block by block, so the order of the rows goes by blocks.
+Every block of a cache is compared with its digest when this process first reads it. The one trade-off:
+features that are mapped are read block by block, so the order of the rows goes by blocks.
 """
 
 import os

@@ -26,7 +26,7 @@ from emonet_lightning.data.feature_store import (
 from emonet_lightning.data.labels import LabelTable
 from emonet_lightning.data.loading import PlannedLoader, Sampling, to_device, train_batches
 from emonet_lightning.data.rows import FeatureInputs, ImageInputs, Inputs, PairBatches, RowBatches
-from emonet_lightning.data.sampling import EvalPlan, Positions, block_numbers
+from emonet_lightning.data.sampling import EVAL_BLOCKS, EvalPlan, Positions, block_numbers
 from emonet_lightning.errors import UsageError
 from emonet_lightning.messages import say
 
@@ -132,11 +132,11 @@ class FeedingModule(LightningDataModule):
         return PlannedLoader(self.train_batches(), Positions(self.num_steps, self.steps_per_call), self._workers)
 
     def val_dataloader(self) -> PlannedLoader | list[Any]:
-        """Validation rows in fixed blocks, each once; an empty list where there are none."""
+        """Validation rows in lists of fixed blocks, each once; an empty list where there are none."""
         return self._eval_loader("val") if len(self.rows["val"]) else []
 
     def test_dataloader(self) -> PlannedLoader:
-        """Test rows in fixed blocks, each once."""
+        """Test rows in lists of fixed blocks, each once."""
         return self._eval_loader("test")
 
     def leave_out(self, heads: Collection[int]) -> None:
@@ -180,7 +180,8 @@ class FeedingModule(LightningDataModule):
         assert self.labels is not None
         plan = EvalPlan(self.rows[split], *self.process)
         batches = RowBatches(self._inputs(train=False), self.labels, plan)
-        return PlannedLoader(batches, Positions(plan.num_steps), self._workers, single=True)
+        # a call of Lightning's takes longer than a block of cached rows
+        return PlannedLoader(batches, Positions(plan.num_steps, EVAL_BLOCKS if self.store else 1), self._workers)
 
     def _inputs(self, train: bool) -> Inputs:
         if self.store is None:

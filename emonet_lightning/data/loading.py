@@ -6,7 +6,6 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import DataLoader
 
-from emonet_lightning.batch import EmotionBatch
 from emonet_lightning.data.labels import LabelTable
 from emonet_lightning.data.pairs import SPARSE, BalancedPairs, RowPairs
 from emonet_lightning.data.rows import FeatureInputs, Inputs, PairBatches, RowBatches
@@ -22,19 +21,16 @@ class PlannedLoader(DataLoader[Any]):
         batches: of a plan.
         positions: of an epoch.
         num_workers: processes that make batches; 0 makes them here.
-        single: yield each batch by itself; each item has one.
     """
 
-    def __init__(
-        self, batches: RowBatches | PairBatches, positions: Positions, num_workers: int = 0, single: bool = False
-    ) -> None:
+    def __init__(self, batches: RowBatches | PairBatches, positions: Positions, num_workers: int = 0) -> None:
         super().__init__(
             batches,
             batch_size=None,
             sampler=positions,  # type: ignore[arg-type]
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
-            collate_fn=_only if single else _as_is,
+            collate_fn=_as_is,
         )
         self.given = 0
 
@@ -43,7 +39,7 @@ class PlannedLoader(DataLoader[Any]):
         positions: Any = self.sampler
         self.given = positions.first_step
         for batches in super().__iter__():
-            self.given += 1 if isinstance(batches, EmotionBatch) else len(batches)
+            self.given += len(batches)
             yield batches
 
     def state_dict(self) -> dict[str, int]:
@@ -102,7 +98,3 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 def _as_is(batches: list[Any]) -> list[Any]:
     return batches
-
-
-def _only(batches: list[Any]) -> Any:
-    return batches[0]

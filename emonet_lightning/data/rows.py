@@ -94,15 +94,17 @@ class ImageInputs:
 
     def take(self, index: torch.Tensor, epoch: int) -> torch.Tensor:
         """Return pixels [n, 3, S, S] uint8."""
-        pixels = torch.zeros(len(index), 3, self.size, self.size, dtype=torch.uint8)
+        pixels = np.zeros((len(index), self.size, self.size, 3), dtype=np.uint8)
         for place, row in enumerate(index.tolist()):
             part = int(np.searchsorted(self.starts, row, side="right")) - 1
             local = row - int(self.starts[part])
             image = decode_image(self.sets[part].read_image(local), f"row {local} of set {part}")
             changed = self.changed
-            made = self.clean(image) if changed is None else changed(image, sample_seed(self.seed, epoch, row, 0))
-            pixels[place] = torch.as_tensor(made)
-        return pixels
+            if changed is None:
+                self.clean(image, out=pixels[place])
+            else:
+                changed(image, sample_seed(self.seed, epoch, row, 0), out=pixels[place])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 class _RowTables(NamedTuple):

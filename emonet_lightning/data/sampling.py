@@ -15,6 +15,8 @@ from emonet_lightning.errors import UsageError
 Rows = NDArray[np.int64]
 EVAL_BLOCK = 64
 """Rows of one evaluation batch. Fixed, because a network's outputs differ in the last bit with the batch size."""
+EVAL_BLOCKS = 32
+"""Evaluation batches of cached features that one call of the model takes."""
 WINDOW_BLOCKS = 32
 """Blocks of features that are mixed where order goes by blocks: 16,384 rows, 38 MB at 1,152 features."""
 
