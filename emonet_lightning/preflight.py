@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from emonet_lightning.bundle import HeadsBundle
+from emonet_lightning.callbacks import BestHeads
 from emonet_lightning.data.face_data import NO_STATISTICS, FaceDataModule
 from emonet_lightning.data.plan import EMBEDDED, cache_root, check_seals
 from emonet_lightning.data.sampling import check_batch_size
@@ -105,6 +106,7 @@ def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> tuple[FaceDataModu
     model = config["model"]
     _check_trainer(config["trainer"])
     check_steps_per_call(model["steps_per_call"], config["trainer"])
+    BestHeads(**config["best_heads"])  # looks at its options
     _check_monitors(config)
     for key, low in (("lr", 0.0), ("adam_eps", 0.0), ("weight_decay", -1e-30), ("huber_delta", 0.0)):
         if not low < model[key] < float("inf"):

@@ -62,7 +62,7 @@ def config(tmp_path, small_sets, small_encoder):
     [
         ("--model.lrr=1", "unknown option 'model.lrr'; did you mean 'model.lr'"),
         ("--data.batchsize=4", "unknown option 'batchsize' of SyntheticFaces; did you mean 'batch_size'?"),
-        ("--data.mising=mask", "unknown option 'mising' of SyntheticFaces; did you mean 'missing'?"),
+        ("--data.mising=mask", "unknown option 'mising' of SyntheticFaces; did you mean 'missing'"),
         ("--trainer.max_epoch=3", "unknown option 'trainer.max_epoch'; did you mean 'trainer.max_epochs'"),
         ("--model.encoder.sise=3", "did you mean 'model.encoder.size'"),
         ("--oot=x", "unknown option 'oot'; did you mean 'out'"),
