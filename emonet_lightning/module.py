@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from emonet_lightning.batch import EmotionBatch, LabelSource
-from emonet_lightning.bundle import HeadsBundle
+from emonet_lightning.bundle import FORMAT, HeadsBundle
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_fingerprint, encoder_record, feature_dim
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.heads import EmotionHeads, resolve_widths
@@ -222,9 +222,10 @@ class EmpathicInsightFace(HeadTraining):
         resting = self.low.clamp(min=0.0).cpu().numpy()
         result = val_score(scores, data.truth(rows), data.score_metric, resting, self.taxonomy.num_emotions)
         self.last_val = result
-        self.log("val/score", torch.tensor(result.mean, dtype=torch.float64), prog_bar=True, sync_dist=False)
-        self.log("val/num_constant_heads", float(result.constant.sum()))
-        self.log_dict(named("val/score", result.per_head, self.taxonomy.slugs))
+        # for the progress bar and for callbacks
+        self.log("val/score", torch.tensor(result.mean, dtype=torch.float64), prog_bar=True, logger=False)
+        values = {"val/score": result.mean, "val/num_constant_heads": float(result.constant.sum())}
+        self.publish({**values, **named("val/score", result.per_head, self.taxonomy.slugs)})
 
     def take_scores(self) -> tuple[np.ndarray, np.ndarray]:
         """Return rows [N] ascending and scores [N, K] float64 collected since the last call, on every process."""
@@ -238,6 +239,7 @@ class EmpathicInsightFace(HeadTraining):
         """Record whose heads these are."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["emonet_lightning"] = {
+            "format": FORMAT,
             "taxonomy": self.taxonomy.digest,
             "encoder": encoder_fingerprint(self.encoder_spec),
         }
@@ -247,6 +249,8 @@ class EmpathicInsightFace(HeadTraining):
         recorded = checkpoint.get("emonet_lightning")
         if recorded is None:
             raise DataError("checkpoint: not one of emonet_lightning; start from exported heads (init_heads_from)")
+        if recorded.get("format") != FORMAT:
+            raise DataError("checkpoint: written by another release; finish the run with that one, or train anew")
         self.taxonomy.check_digest(recorded["taxonomy"], "checkpoint")
         own = encoder_fingerprint(self.encoder_spec)
         if recorded["encoder"] != own:

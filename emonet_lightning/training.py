@@ -7,7 +7,7 @@ are bit-equal, and `trainer.global_step` counts optimiser steps.
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -256,9 +256,13 @@ class HeadTraining(LightningModule):
             raise DataError(f"epoch {self.current_epoch}: training diverged, no head has a finite loss; lower model.lr")
         values = {"train/loss": mean.nanmean().item(), **named("train/loss", mean.tolist(), self.taxonomy.slugs)}
         values["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log_dict(values, logger=False)
-        for logger in self.loggers:  # now, not after the checkpoint: a run stopped between them would lose the line
-            logger.log_metrics({**values, "epoch": self.current_epoch}, step=self.global_step - 1)
+        self.publish(values)
+
+    def publish(self, values: Mapping[str, float]) -> None:
+        """Give an epoch's figures to callbacks and loggers; `log_dict` would take 30 ms for those of 40 emotions."""
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+        for logger in () if self.trainer.sanity_checking else self.loggers:
+            logger.log_metrics({**values, "epoch": self.current_epoch}, step=max(0, self.global_step - 1))
 
     @property
     def _alone(self) -> bool:

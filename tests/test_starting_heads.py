@@ -99,6 +99,13 @@ def test_another_order_of_emotions_is_refused_wherever_columns_meet(model, big, 
         module.on_load_checkpoint(torch.load(trained[0] / "last.ckpt", weights_only=True))
 
 
+def test_a_checkpoint_of_another_layout_is_refused(model, trained):
+    checkpoint = torch.load(trained[0] / "last.ckpt", weights_only=True)
+    checkpoint["emonet_lightning"]["format"] = 1
+    with pytest.raises(DataError, match="written by another release"):
+        model().on_load_checkpoint(checkpoint)
+
+
 def test_fewer_emotions_are_another_taxonomy(big, model, tmp_path):
     path = tmp_path / "first.yaml"
     path.write_text(yaml.safe_dump({"name": "first", "emotions": FORTY.names[:30]}))

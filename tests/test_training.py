@@ -29,12 +29,12 @@ class Calls(Callback):
 
 
 @pytest.mark.parametrize("limits", [{}, {"max_steps": 11}, {"limit_train_batches": 4}])
-def test_any_number_of_steps_a_call_trains_to_the_same_bits(model, big, limits):
+def test_any_number_of_steps_a_call_trains_to_the_same_bits(model, big, limits, tmp_path):
     runs = {}
     for steps in (1, 3, 64):
         log, calls = Log(), Calls()
         module = model(dropout=0.5, steps_per_call=steps)
-        run = fit(module, big(batch_size=17), 2, [log, calls], **limits)
+        run = fit(module, big(batch_size=17), 2, [log, calls], logger=RunLogger(tmp_path / str(steps)), **limits)
         assert run.global_step == calls.counted[-1]
         runs[steps] = (heads_of(module), log.lines, run.global_step, calls.rates[-1])
         assert max(calls.sizes) == min(steps, limits.get("limit_train_batches", 8))
@@ -42,6 +42,8 @@ def test_any_number_of_steps_a_call_trains_to_the_same_bits(model, big, limits):
     for steps in (3, 64):
         assert same(runs[1][0], runs[steps][0])
         assert runs[1][1:] == runs[steps][1:]
+        written = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("1", str(steps))]
+        assert written[0] == written[1]
     assert runs[1][2] == expected
 
 
