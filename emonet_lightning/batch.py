@@ -1,5 +1,6 @@
 """What data and model share: the batch that every loader yields, and what the model asks of a data module."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -58,6 +59,10 @@ class LabelSource(Protocol):
     @property
     def num_steps(self) -> int:
         """Optimiser steps of one epoch."""
+        ...
+
+    def leave_out(self, heads: Collection[int]) -> None:
+        """Give no more pairs of heads that have finished."""
         ...
 
     def truth(self, rows: np.ndarray) -> np.ndarray:
