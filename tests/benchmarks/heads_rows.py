@@ -83,7 +83,7 @@ def parity(settings: Settings) -> Iterator[Line]:
 
 def step_times(settings: Settings) -> Iterator[Line]:
     """Row 3: batch 256."""
-    for size, target, rounds, repeat in (("large", ">= 0.95", 9, 1), ("small", ">= 1.1", 15, 4)):
+    for size, target, rounds, repeat in (("large", ">= 0.95", 7, 1), ("small", ">= 1.1", 11, 4)):
         rounds = settings.num_rounds(rounds)
         yield _step_line(size, 256, target, rounds, repeat)
         yield _step_line(size, 256, "", rounds, repeat, clip=1.0)

@@ -48,8 +48,8 @@ def decode_and_resize(settings: Settings) -> Iterator[Line]:
 
         def by_us_normalised(images: list[bytes] = images, slots: np.ndarray = slots) -> None:
             for data, slot in zip(images, slots, strict=True):
-                ours(decode_image(data, "image"), slot)
-            (torch.from_numpy(slots).permute(0, 3, 1, 2).float() - 127.5).mul_(1 / 127.5)
+                pixels = torch.from_numpy(ours(decode_image(data, "image"), slot))
+                (pixels.float() - 127.5).mul_(1 / 127.5)
 
         def pil_alone(images: list[bytes] = images) -> None:
             for data in images:
@@ -86,7 +86,7 @@ def decode_and_resize(settings: Settings) -> Iterator[Line]:
 
 def loader(settings: Settings) -> Iterator[Line]:
     """Row 11: bytes from tar shards, checked, decoded by threads into reused batch buffers; resized on the device."""
-    packed, count = photo_set(settings), settings.pick(512, 128)
+    packed, count = photo_set(settings), settings.pick(1024, 128)
     images = [packed.read_image(row) for row in range(count)]
     buffer = np.empty((512, 512, 3), np.uint8)
 

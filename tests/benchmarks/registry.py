@@ -48,7 +48,8 @@ ROWS = [
     Row("8", "An epoch on images / an epoch on cached features", "cache_rows:cached_epoch"),
     Row("9", "Features as float16 against float32", "cache_rows:precision"),
     Row("10", "PIL + ToTensor + Normalize / our decode and resize", "input_rows:decode_and_resize"),
-    Row("11", "Loader without resize / bare decode", "input_rows:loader"),
+    # a pass of thousands of images fills its buffers once; repeated passes of a thousand shall not fill them anew
+    Row("11", "Loader without resize / bare decode", "input_rows:loader", keep_memory=True),
     Row("12", "Row-collating DataLoader / our batches of cached features", "loop_rows:batch_feed"),
     Row("13", "Lightning fit / bare PyTorch loop of the same steps", "loop_rows:lightning_overhead", keep_memory=True),
     Row("14", "Naive Lightning training / ours, whole runs of 10 epochs", "whole_run:whole_run", timeout_s=2400),
