@@ -52,6 +52,23 @@ def head_options(given: Mapping[str, Any], taxonomy: Taxonomy) -> dict[str, dict
     return found
 
 
+def own_rates(
+    options: Mapping[str, Mapping[str, Any]], slugs: Sequence[str], lr: float, weight_decay: float
+) -> tuple[list[float], list[float]]:
+    """Return each head's factor of the learning rate (0: frozen) and its weight decay, [K] each.
+
+    Args:
+        options: by slug, of `head_options`.
+        slugs: of all heads.
+        lr: peak learning rate of heads without one of their own.
+        weight_decay: of heads without one of their own.
+    """
+    own = [options.get(slug, {}) for slug in slugs]
+    rates = [0.0 if each.get("frozen") else (each.get("lr") or lr) / lr for each in own]
+    decays = [each["weight_decay"] if each.get("weight_decay") is not None else weight_decay for each in own]
+    return rates, decays
+
+
 class Objective(NamedTuple):
     """Each head's mean loss over its labelled rows of the global batch: what a head would minimise alone."""
 

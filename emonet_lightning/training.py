@@ -8,8 +8,9 @@ are bit-equal, and `trainer.global_step` counts optimiser steps.
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
@@ -19,11 +20,18 @@ from emonet_lightning.batch import EmotionBatch, LabelSource, PairBatch
 from emonet_lightning.errors import DataError
 from emonet_lightning.heads import EmotionHeads
 from emonet_lightning.metrics import named
-from emonet_lightning.objective import Objective, Remaining, narrow_state
+from emonet_lightning.objective import Objective, Remaining, narrow_state, own_rates
 from emonet_lightning.optimizer import HeadwiseAdamW, clip_per_head
 from emonet_lightning.schedule import bounded_steps, num_optimiser_steps, warmup_cosine
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.transforms import sample_seed
+
+
+class Stack(NamedTuple):
+    """The heads that a step computes, and what they minimise."""
+
+    heads: EmotionHeads
+    objective: Objective
 
 
 class HeadTraining(LightningModule):
@@ -74,26 +82,32 @@ class HeadTraining(LightningModule):
 
     def training_step(self, batches: list[EmotionBatch | PairBatch], batch_idx: int) -> dict[str, torch.Tensor]:
         """Take one optimiser step per batch; returns the loss of the last: the sum over heads of their mean losses."""
-        trainer, loss = self.trainer, torch.zeros(())
+        trainer, loss, first = self.trainer, torch.zeros(()), self._step_in_epoch
         progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         optimizer, scheduler = trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler
         assert isinstance(optimizer, HeadwiseAdamW)
         assert isinstance(scheduler, LRScheduler)
-        replicated = getattr(trainer.strategy, "replicated", False)
-        rank, world = (0, 1) if replicated else (trainer.global_rank, trainer.world_size)
-        seed = getattr(self._data, "seed", 0)
-        for batch in batches:
+        rank, world = (0, 1) if self._alone else (trainer.global_rank, trainer.world_size)
+        seed, epoch = getattr(self._data, "seed", 0), self.current_epoch
+        few = self._remaining[0] if self._remaining else None
+        stack = Stack(self.heads, self.objective) if few is None else Stack(few.heads, few.objective)
+        labelled = np.zeros(stack.heads.num_heads)  # steps with labels of each head: known without asking a device
+        for step, batch in enumerate(batches, start=first):
             if 0 <= trainer.max_steps <= trainer.global_step:
                 # the epoch's end was not reached: no validation there, as with one step a call
                 trainer.fit_loop.epoch_loop._skip_next_val = True
                 break
             # dropout is a pure function of the step: whatever was drawn before it, and in a resumed run, too
-            self._seed(sample_seed(seed, self.current_epoch, self._step_in_epoch, rank))
+            self._seed(sample_seed(seed, epoch, step, rank))
             progress.increment_ready()
-            loss = self._optimiser_step(optimizer, batch, world)
+            batch = batch if few is None else few.narrow(batch)
+            loss = self._optimiser_step(optimizer, stack, batch, world)
             scheduler.step()
             progress.increment_completed()
-            self._step_in_epoch += 1
+            labelled += 1
+            labelled[list(batch.idle)] -= 1
+        self._step_in_epoch = first + len(batches)
+        self.train_loss[1, self._columns] += torch.from_numpy(labelled).to(self.train_loss)
         return {"loss": loss}
 
     def _seed(self, seed: int) -> None:
@@ -103,34 +117,37 @@ class HeadTraining(LightningModule):
             torch.cuda.manual_seed(seed)
 
     def _optimiser_step(
-        self, optimizer: HeadwiseAdamW, batch: EmotionBatch | PairBatch, world_size: int
+        self, optimizer: HeadwiseAdamW, stack: Stack, batch: EmotionBatch | PairBatch, world_size: int
     ) -> torch.Tensor:
-        optimizer.zero_grad()  # before the forward pass: the old gradients would stay alive through it
-        features = self.features(batch.inputs)
-        if self._remaining:
-            few = self._remaining[0]
-            batch = few.narrow(batch)
-            per_head = few.objective(few.heads, features, batch)
-            place: Any = few.columns
-        else:
-            per_head = self.objective(self.heads, features, batch)
-            place = slice(None)
-        seen = batch.num_labels > 0
-        self.train_loss[:, place] += torch.stack([per_head.detach(), seen.to(per_head)])
+        parameters = optimizer.param_groups[0]["params"]
+        for parameter in parameters:  # before the forward pass: the old gradients would stay alive through it
+            parameter.grad = None
+        per_head = stack.objective(stack.heads, self.features(batch.inputs), batch)
         loss = per_head.sum()
         # gradients are averaged over processes, whose parts add up to the global mean: hence the factor
         if self._alone:
             loss.backward()  # Lightning's own call takes longer than this step of small heads
         else:
             self.manual_backward(loss * world_size)
-        finite = clip_per_head(optimizer.param_groups[0]["params"], self.hparams["clip_norm"])
+        with torch.no_grad():
+            if self._remaining:
+                self.train_loss[0].index_add_(0, self._remaining[0].columns, per_head)
+            else:
+                self.train_loss[0] += per_head
+        finite = clip_per_head(parameters, self.hparams["clip_norm"])
+        optimizer.idle = batch.idle if self._remaining else (*batch.idle, *self.finished)
         # the one wait for the device: exact for every head, at the price of a few hundredths of a millisecond
-        bad = [] if bool(finite.all()) else torch.nonzero(~finite).flatten().tolist()
-        self.skipped.update(self._remaining[0].columns[bad].tolist() if self._remaining else bad)
-        idle = {*batch.idle, *bad}
-        optimizer.idle = idle if self._remaining else idle.union(self.finished)
+        if not bool(finite.all()):
+            bad = torch.nonzero(~finite).flatten()
+            self.skipped.update((self._remaining[0].columns[bad] if self._remaining else bad).tolist())
+            optimizer.idle = (*optimizer.idle, *bad.tolist())
         optimizer.step()
         return loss.detach()
+
+    @property
+    def _columns(self) -> Any:
+        """Where the heads that still train are among all."""
+        return self._remaining[0].columns if self._remaining else slice(None)
 
     @property
     def objective(self) -> Objective:
@@ -201,32 +218,20 @@ class HeadTraining(LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW over the heads only; warm-up and cosine per step."""
         given = self.hparams
+        scale, decay = own_rates(given["per_emotion"], self.taxonomy.slugs, given["lr"], given["weight_decay"])
         optimizer = HeadwiseAdamW(
             self.heads.parameters(),
             given["lr"],
             given["weight_decay"],
             eps=given["adam_eps"],
-            lr_scale=self._per_head("lr", given["lr"], lambda lr: lr / given["lr"]),
-            head_weight_decay=self._per_head("weight_decay", given["weight_decay"], float),
+            lr_scale=scale,
+            head_weight_decay=decay,
         )
         if self.finished and self._alone:
             self._compact()
             optimizer.select(self._remaining[0].columns.tolist(), self._remaining[0].heads.parameters())
         schedule = warmup_cosine(optimizer, self._num_steps(), given["warmup_share"], given["final_lr_share"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
-
-    def _per_head(self, option: str, default: float, convert: Any) -> list[float] | None:
-        own = self.hparams["per_emotion"] or {}
-        if not own:
-            return None
-        values = [convert(default)] * self.heads.num_heads
-        for name, options in own.items():
-            head = self.taxonomy.index(name)
-            if options.get(option) is not None:
-                values[head] = convert(options[option])
-            if option == "lr" and options.get("frozen"):
-                values[head] = 0.0
-        return values
 
     def _num_steps(self) -> int:
         trainer, data = self.trainer, self._data
