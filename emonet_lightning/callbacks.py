@@ -71,7 +71,8 @@ class RunLogger(Logger):
             path = self.folder / file
             if path.is_file():
                 lines = path.read_text().splitlines(keepends=True)
-                kept = [line for line in lines if (json.loads(line)["epoch"] or 0) < epoch]
+                whole = [line for line in lines if line.endswith("\n")]  # a full disk or a power cut leaves half a line
+                kept = [line for line in whole if (json.loads(line)["epoch"] or 0) < epoch]
                 if len(kept) < len(lines):
                     atomic_write(path, "".join(kept))
 
@@ -95,7 +96,8 @@ class Throughput(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Log the epoch's rate over all processes."""
-        rate = self._rows * trainer.world_size / max(self._seconds, 1e-9)
+        replicated = getattr(trainer.strategy, "replicated", False)  # then every process counts the same rows
+        rate = self._rows * (1 if replicated else trainer.world_size) / max(self._seconds, 1e-9)
         values = {"time/train_seconds": self._seconds, "time/rows_per_second": rate, "epoch": trainer.current_epoch}
         for logger in trainer.loggers:
             logger.log_metrics(values, trainer.global_step)
@@ -114,16 +116,10 @@ class IntervalCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, folder: Path, seconds: float) -> None:
-        super().__init__(folder, filename="last", enable_version_counter=False)
+        # by default Lightning saves after validation instead, where that does not end every epoch
+        super().__init__(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
         self.seconds = seconds
         self._saved = float("-inf")
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Forget what was logged after the checkpoint that the run goes on from."""
-        super().on_train_start(trainer, module)
-        for logger in trainer.loggers:
-            if trainer.current_epoch and isinstance(logger, RunLogger):
-                logger.cut(trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Save, if it is time; all processes do as the first one's clock says."""
@@ -173,6 +169,12 @@ class BestHeads(Callback):
         self.best_mean, self.file = state_dict["best_mean"], state_dict["file"]
         if self.file and self.folder is not None:
             self.state = load_tensors(self.folder / "checkpoints" / self.file["name"], self.file["sha256"])
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Forget what was logged after the checkpoint that the run goes on from, or by one that never wrote any."""
+        for logger in trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.cut(trainer.current_epoch)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Copy the heads that are better than before."""
