@@ -102,12 +102,12 @@ class TwoQuestions:
         return RawSample(record["key"], image, ratings, record["prompted"], record["group"])
 
 
-def photo_set(settings: Settings, kind: Literal["dense", "binary"] = "dense") -> PackedSet:
+def photo_set(settings: Settings, kind: Literal["dense", "binary"] = "dense", count: int = 0) -> PackedSet:
     """Return 4,000 photograph-like faces of 512 px (600 in a quick run), with intensities or answers to two questions.
 
-    As many as the embedded default pre-trains on; one set for all rows.
+    As many as the embedded default pre-trains on; one set for all rows, unless `count` says otherwise.
     """
-    dense = PhotoLikeFaces(settings.pick(4000, 600))
+    dense = PhotoLikeFaces(count or settings.pick(4000, 600))
     return packed_set(settings.work, dense if kind == "dense" else TwoQuestions(packed_set(settings.work, dense)))
 
 

@@ -72,6 +72,9 @@ def update(folder: Path, measured: dict[str, dict[str, Any]], quick: bool) -> Pa
     content = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     described = machine()
     for number, report in measured.items():
+        skipped = all(line["verdict"] == "skipped" for line in report["lines"]) and not report["error"]
+        if skipped and number in content["rows"]:
+            continue  # figures from a machine with a GPU are not replaced by none
         date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
         content["rows"][number] = {**report, "date": date, "quick": quick, "machine": described}
     content["rows"] = {row.number: content["rows"][row.number] for row in ROWS if row.number in content["rows"]}

@@ -34,10 +34,14 @@ def whole_run(settings: Settings) -> Iterator[Line]:
                 run = _side(side, packed.path, kind, settings.pick(EPOCHS, 2))
                 found[side].append(run)
                 print(f"    {kind}, {side}: {run['cpu']:.1f} CPU-s, {run['wall']:.1f} s, {run['quality']}", flush=True)
-        yield from _lines(kind, target, found, _parts(packed, kind, settings))
+        # what a run takes before and after the work: command line, checks, report with figures
+        fixed = _side("ours", photo_set(settings, kind, 60).path, kind, 1)["cpu"]
+        yield from _lines(kind, target, found, _parts(packed, kind, settings), fixed)
 
 
-def _lines(kind: str, target: str, found: dict[str, list[dict[str, Any]]], parts: dict[str, float]) -> Iterator[Line]:
+def _lines(
+    kind: str, target: str, found: dict[str, list[dict[str, Any]]], parts: dict[str, float], fixed: float
+) -> Iterator[Line]:
     timings = {
         side: Timing([run["cpu"] for run in runs], [run["wall"] for run in runs]) for side, runs in found.items()
     }
@@ -59,7 +63,8 @@ def _lines(kind: str, target: str, found: dict[str, list[dict[str, Any]]], parts
         ceiling / ours,
         "x",
         ">= 0.8",
-        f"ceiling {naive / ceiling:.1f}x: CPU seconds that cannot be avoided, measured bare: {spent}",
+        f"ceiling {naive / ceiling:.1f}x: CPU seconds that cannot be avoided, measured bare: {spent}; "
+        f"our fit on 60 images, one epoch, takes {fixed:.1f} CPU-s: command line, checks and report do not shrink",
         {"ceiling": naive / ceiling, "parts": parts},
     )
     imports = [float(np.median([run["imports"] for run in found[side]])) for side in ("naive", "ours")]
