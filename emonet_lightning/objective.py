@@ -120,35 +120,41 @@ class Remaining(NamedTuple):
     """Where they are among all heads [A]."""
     place: torch.Tensor
     """Where each of all heads is among them [K]; -1 for finished ones."""
+    places: list[int]
+    """The same, known without asking a device."""
 
     @classmethod
     def of(cls, heads: EmotionHeads, objective: Objective, remaining: Sequence[int]) -> "Remaining":
         """Copy the heads that remain out of all."""
         columns = torch.tensor(remaining, device=objective.low.device)
-        place = torch.full((heads.num_heads,), -1, device=columns.device)
-        place[columns] = torch.arange(len(columns), device=columns.device)
-        return cls(heads.select(remaining), objective.select(columns), columns, place)
+        places = [-1] * heads.num_heads
+        for place, head in enumerate(remaining):
+            places[head] = place
+        own = heads.select(remaining).train()  # heads finish while the module is being evaluated
+        return cls(own, objective.select(columns), columns, torch.tensor(places, device=columns.device), places)
 
     def narrow(self, batch: EmotionBatch | PairBatch) -> EmotionBatch | PairBatch:
-        """Leave finished heads out of a batch; the data gives them no labels any more."""
-        places = self.place.tolist() if batch.idle else []
-        idle = tuple(places[head] for head in batch.idle if places[head] >= 0)
+        """Leave finished heads out of a batch."""
+        idle = tuple(self.places[head] for head in batch.idle if self.places[head] >= 0)
         num_labels = batch.num_labels.index_select(0, self.columns)
         if isinstance(batch, PairBatch):
             head, offs = self.place.index_select(0, batch.head), batch.offs.index_select(0, self.columns)
-            return batch._replace(head=head, offs=offs, num_labels=num_labels, idle=idle)
+            few = batch._replace(head=head, offs=offs, num_labels=num_labels, idle=idle)
+            # as a rule, the data gives their pairs no more
+            told = len(batch.idle) - len(idle) == len(self.places) - len(self.columns)
+            return few if told else _without_finished(few, batch.offs, self.columns)
         target, mask = batch.target.index_select(1, self.columns), batch.mask.index_select(1, self.columns)
         return batch._replace(target=target, mask=mask, num_labels=num_labels, idle=idle)
 
     def widen(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Return an optimiser's state of all K heads, zero for finished ones, from that of the remaining."""
+        """Return an optimiser's state of all K heads, zeros for finished ones, from that of the remaining."""
         wide: dict[int, dict[str, torch.Tensor]] = {}
         for key, moments in state["state"].items():
             wide[key] = {}
             for name, value in moments.items():
                 full = value.new_zeros(len(self.place), *value.shape[1:])
                 wide[key][name] = full.index_copy_(0, self.columns.to(value.device), value)
-        return {**state, "state": wide}
+        return {**state, "state": wide, "param_groups": _own_values(state, self.places)}
 
 
 def narrow_state(state: dict[str, Any], remaining: Sequence[int]) -> dict[str, Any]:
@@ -157,4 +163,21 @@ def narrow_state(state: dict[str, Any], remaining: Sequence[int]) -> dict[str, A
         key: {name: value[list(remaining)] for name, value in moments.items()}
         for key, moments in state["state"].items()
     }
-    return {**state, "state": kept}
+    return {**state, "state": kept, "param_groups": _own_values(state, remaining)}
+
+
+def _own_values(state: dict[str, Any], places: Sequence[int]) -> list[dict[str, Any]]:
+    """Return an optimiser's groups with each head's rate and decay taken from a place; 0 where that is -1."""
+    names = ("lr_scale", "weight_decay")
+    return [
+        {**group, **{name: [0.0 if place < 0 else group[name][place] for place in places] for name in names}}
+        for group in state["param_groups"]
+    ]
+
+
+def _without_finished(batch: PairBatch, offs: torch.Tensor, columns: torch.Tensor) -> PairBatch:
+    """Leave out pairs whose head had not finished when a worker made the batch."""
+    kept = batch.head >= 0
+    counts = offs.diff(prepend=offs.new_zeros(1)).index_select(0, columns)
+    parts = {name: getattr(batch, name)[kept] for name in ("inputs", "target", "head", "key")}
+    return batch._replace(**parts, offs=counts.cumsum(0, dtype=torch.int32))

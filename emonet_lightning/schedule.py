@@ -1,6 +1,7 @@
 """Optimiser steps: how many a run takes and a call holds, and the learning rate of each (warm-up, then a cosine)."""
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,6 +57,37 @@ def num_optimiser_steps(
 def bounded_steps(asked: int, step_seconds: float) -> int:
     """Return how many steps a call takes: what is asked for, as far as they fit into `MAX_CALL_SECONDS`."""
     return max(1, min(asked, int(MAX_CALL_SECONDS / max(step_seconds, 1e-6))))
+
+
+def step_seconds(heads: Any, num_rows: int, device: torch.device) -> float:
+    """Measure about what a step of heads takes, by a forward and backward pass on a few rows of zeros."""
+    rows = max(1, min(64, num_rows))
+    if device.type == "cuda":
+        rows = num_rows  # a pass there takes as long for few rows
+    with torch.random.fork_rng(devices=[]):
+        features = torch.zeros(rows, heads.in_features, device=device)
+        seconds = []
+        for _ in range(2):  # the first one loads libraries
+            started = time.perf_counter()
+            heads(features).sum().backward()
+            float(features[0, 0])  # waits for the device
+            seconds.append(time.perf_counter() - started)
+    heads.zero_grad()
+    return 1.5 * seconds[-1] * num_rows / rows
+
+
+def count_calls(progress: Any, calls_left: int, num_calls: int) -> None:
+    """Let Lightning's count of an epoch's calls say what is left, whatever the steps a call before the run stopped.
+
+    Args:
+        progress: `batch_progress` of its epoch loop.
+        calls_left: until the epoch's end.
+        num_calls: of a whole epoch.
+    """
+    current = progress.current
+    unfinished = current.ready - current.completed  # 1 where the checkpoint was written within a call
+    current.ready = current.started = current.processed = num_calls - calls_left
+    current.completed = current.ready - unfinished
 
 
 def check_steps_per_call(steps: int, trainer: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ call costs about 0.4 ms of Python, more than a step of small heads. Whatever the
 are bit-equal, and `trainer.global_step` counts optimiser steps.
 """
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from emonet_lightning.heads import EmotionHeads
 from emonet_lightning.metrics import named
 from emonet_lightning.objective import Objective, Remaining, narrow_state, own_rates
 from emonet_lightning.optimizer import HeadwiseAdamW, clip_per_head
-from emonet_lightning.schedule import bounded_steps, num_optimiser_steps, warmup_cosine
+from emonet_lightning.schedule import bounded_steps, count_calls, num_optimiser_steps, step_seconds, warmup_cosine
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.transforms import sample_seed
 
@@ -66,14 +65,23 @@ class HeadTraining(LightningModule):
         data, steps = self._data, self.hparams["steps_per_call"]
         if data is not None:
             if steps > 1:
-                measured = bounded_steps(steps, self._step_seconds(data.batch_size))
+                measured = bounded_steps(steps, step_seconds(self.heads, data.batch_size, self.device))
                 steps = self.trainer.strategy.broadcast(measured)
             data.steps_per_call = steps
 
     def on_train_start(self) -> None:
-        """Count steps from where the run goes on."""
-        resumed = getattr(getattr(self.trainer.train_dataloader, "sampler", None), "resumed", None)
-        self._step_in_epoch = resumed.step if resumed is not None and resumed.epoch == self.current_epoch else 0
+        """Count steps and calls from where the run goes on; finished heads stay finished."""
+        self._step_in_epoch = 0
+        positions: Any = getattr(self.trainer.train_dataloader, "sampler", None)
+        if (resumed := getattr(positions, "resumed", None)) is not None:
+            if resumed.epoch == self.current_epoch:
+                self._step_in_epoch = resumed.step
+            else:
+                self.train_loss.zero_()
+            progress = self.trainer.fit_loop.epoch_loop.batch_progress
+            count_calls(progress, positions.num_calls(resumed.step), len(positions))
+        if self.finished:
+            self._leave_out()
 
     def on_train_epoch_start(self) -> None:
         """Count steps and losses anew; not called where a run goes on within an epoch."""
@@ -106,6 +114,8 @@ class HeadTraining(LightningModule):
             progress.increment_completed()
             labelled += 1
             labelled[list(batch.idle)] -= 1
+        if few is None:
+            labelled[self.finished] = 0
         self._step_in_epoch = first + len(batches)
         self.train_loss[1, self._columns] += torch.from_numpy(labelled).to(self.train_loss)
         return {"loss": loss}
@@ -155,22 +165,6 @@ class HeadTraining(LightningModule):
         weight = self.positive_weight if self.hparams["imbalance"] == "balanced" else None
         return Objective(self.hparams["loss"], self.hparams["huber_delta"], self.low, self.high, weight)
 
-    def _step_seconds(self, num_rows: int) -> float:
-        """Measure a forward and backward pass on a few rows of zeros."""
-        rows = max(1, min(64, num_rows))
-        if self.device.type == "cuda":
-            rows = num_rows  # a pass there takes as long for few rows
-        with torch.random.fork_rng(devices=[]):
-            features = torch.zeros(rows, self.heads.in_features, device=self.device)
-            seconds = []
-            for _ in range(2):  # the first one loads libraries
-                started = time.perf_counter()
-                self.heads(features).sum().backward()
-                float(features[0, 0])  # waits for the device
-                seconds.append(time.perf_counter() - started)
-        self.heads.zero_grad()
-        return 1.5 * seconds[-1] * num_rows / rows
-
     # -- finished heads ----------------------------------------------------------------------------------------------
 
     def finish(self, heads: Sequence[int]) -> None:
@@ -181,17 +175,23 @@ class HeadTraining(LightningModule):
         self._write_back()
         previous = self.finished
         self.finished = sorted({*previous, *heads})
-        if self._data is not None:
-            self._data.leave_out(self.finished)
-        if len(self.finished) == self.heads.num_heads:
-            self.trainer.should_stop = True
-        elif self._alone:
+        self._leave_out()
+        if self._compacts:
             optimizer = self.trainer.optimizers[0]
             assert isinstance(optimizer, HeadwiseAdamW)
             stacked = [head for head in range(self.heads.num_heads) if head not in previous]
             self._compact()
             kept = [stacked.index(head) for head in stacked if head not in self.finished]
             optimizer.select(kept, self._remaining[0].heads.parameters())
+
+    def _leave_out(self) -> None:
+        if self._data is not None:
+            self._data.leave_out(self.finished)
+        self.trainer.should_stop = self.trainer.should_stop or len(self.finished) == self.heads.num_heads
+
+    @property
+    def _compacts(self) -> bool:
+        return self._alone and 0 < len(self.finished) < self.heads.num_heads
 
     def _compact(self) -> None:
         remaining = [head for head in range(self.heads.num_heads) if head not in self.finished]
@@ -227,7 +227,7 @@ class HeadTraining(LightningModule):
             lr_scale=scale,
             head_weight_decay=decay,
         )
-        if self.finished and self._alone:
+        if self._compacts:
             self._compact()
             optimizer.select(self._remaining[0].columns.tolist(), self._remaining[0].heads.parameters())
         schedule = warmup_cosine(optimizer, self._num_steps(), given["warmup_share"], given["final_lr_share"])
@@ -293,6 +293,6 @@ class HeadTraining(LightningModule):
         self.finished = list(checkpoint.get("finished_heads", []))
         if "train_loss" in checkpoint:
             self.train_loss.copy_(checkpoint["train_loss"])
-        if self.finished and self._alone and "optimizer_states" in checkpoint:
+        if self._compacts and "optimizer_states" in checkpoint:
             remaining = [head for head in range(self.heads.num_heads) if head not in self.finished]
             checkpoint["optimizer_states"] = [narrow_state(checkpoint["optimizer_states"][0], remaining)]

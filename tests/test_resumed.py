@@ -1,7 +1,9 @@
 """A run that was stopped and went on leaves what one that never stopped leaves."""
 
 import pytest
+import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 from small_runs import fit, heads_of, same
 
 from emonet_lightning.callbacks import BestHeads, IntervalCheckpoint, RunLogger
@@ -24,9 +26,9 @@ class StopAt(Callback):
 def run(model, tmp_path):
     """Trains into a folder, from its last checkpoint if there is one; returns the heads and the bytes of its files."""
 
-    def train(name, data, *callbacks, epochs=4, checkpoints=True, **options):
+    def train(name, data, *callbacks, epochs=4, checkpoints=True, steps_per_call=1, **options):
         folder = tmp_path / name
-        best, module = BestHeads(), model(dropout=0.5)
+        best, module = BestHeads(), model(dropout=0.5, steps_per_call=steps_per_call)
         best.folder = folder
         last = folder / "checkpoints" / "last.ckpt"
         keep = [best, IntervalCheckpoint(last.parent, 0)] if checkpoints else [best]
@@ -54,6 +56,56 @@ def test_files_are_those_of_a_run_never_stopped(run, big, stop, options):
     again, again_files = run("stopped", big(), **options)
     assert same(again, heads)
     assert again_files == files
+
+
+class Finish(Callback):
+    """Some heads finish after the first epoch."""
+
+    def __init__(self, heads):
+        self.heads = heads
+
+    def on_validation_end(self, trainer, module):
+        if trainer.current_epoch == 0:
+            module.finish(self.heads)
+
+
+@pytest.mark.parametrize(("kind", "stop"), [("rows", 6), ("sparse", 6), ("balanced", 60)])
+def test_finished_heads_stay_finished_and_the_others_go_on(run, big, binary, kind, stop):
+    def data():
+        return (
+            big(sampling="balanced", batch_size=160) if kind == "balanced" else {"rows": big, "sparse": binary}[kind]()
+        )
+
+    some = Finish(range(3, 37))
+    heads, files = run("whole", data(), some)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run("stopped", data(), some, StopAt(stop))
+    again, again_files = run("stopped", data(), some)
+    assert same(again, heads)
+    assert again_files == files
+
+
+def test_a_run_whose_heads_have_all_finished_trains_no_more(run, big):
+    heads, files = run("one", big(), Finish(range(40)))
+    again, again_files = run("one", big())  # stopped before its heads were written
+    assert same(again, heads)
+    assert again_files == files
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 1), (2, 5)])
+def test_a_run_goes_on_within_an_epoch_with_any_number_of_steps_a_call(run, big, tmp_path, before, after):
+    """The number may come out differently, since a call is bounded by a second."""
+    heads, files = run("whole", big(batch_size=15))
+    folder = tmp_path / "stopped" / "checkpoints"
+    within = ModelCheckpoint(
+        folder, filename="last", every_n_train_steps=4, save_on_train_epoch_end=False, enable_version_counter=False
+    )
+    with pytest.raises(RuntimeError, match="power cut"):
+        run("stopped", big(batch_size=15), within, StopAt(12), checkpoints=False, steps_per_call=before)
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 12
+    again, again_files = run("stopped", big(batch_size=15), steps_per_call=after)
+    assert same(again, heads)
+    assert again_files[2] == files[2]
 
 
 def test_half_a_line_is_written_again(tmp_path):

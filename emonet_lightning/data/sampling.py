@@ -203,8 +203,12 @@ class Positions:
         """Step that the epoch begins at."""
         return self.resumed.step if self.resumed is not None and self.resumed.epoch == self.epoch else 0
 
+    def num_calls(self, first_step: int = 0) -> int:
+        """Return how many calls take the steps of an epoch from one on."""
+        return -(-(self.num_steps - first_step) // self.steps_per_call)
+
     def __len__(self) -> int:
-        return -(-self.num_steps // self.steps_per_call)
+        return self.num_calls()
 
     def __iter__(self) -> Iterator[list[Position]]:
         for start in range(self.first_step, self.num_steps, self.steps_per_call):
