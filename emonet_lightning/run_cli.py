@@ -156,6 +156,11 @@ class EmoNetCLI(LightningCLI):
 
     def _explain(self, message: str, subcommand: str) -> str:
         message = " ".join(message.split())
+        if message.startswith('Parser key "model.per_emotion"'):
+            return (
+                "model.per_emotion: by emotion, each with lr, weight_decay or frozen, "
+                """as in --model.per_emotion='{"Anger": {"lr": 1e-4}, "Fear": {"frozen": true}}'"""
+            )
         unknown = re.search(r"Expected a dot import path string: (\w+)", message)
         if unknown:
             known_classes = [cls.__name__ for cls in _subclasses(FaceDataModule) if not cls.__name__.startswith("_")]
@@ -167,6 +172,10 @@ class EmoNetCLI(LightningCLI):
         if inside:
             path, key = inside.groups()
             return f"unknown option '{key}' of {path.rsplit('.', 1)[-1]}; {nearest(key, _init_keys(path))}"
+        wrong = re.search(r"class_path '([\w.]+)': Parser key \"([\w.]+)\": (Expected .+? Got value: \S+)", message)
+        if wrong:
+            path, key, reason = wrong.groups()
+            return f"option '{key}' of {path.rsplit('.', 1)[-1]}: {reason}"
         stray = re.search(r"[Uu]nrecognized arguments?: (\S+\.ya?ml)", message)
         if stray:
             return f"unexpected '{stray.group(1)}'; a configuration file is given as --config {stray.group(1)}"
