@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from small_runs import Log, fit, heads_of
 
 from emonet_lightning.data.datamodules import CombinedFaces, ExpertBinary, ExpertRatings, Part, SyntheticFaces
-from emonet_lightning.errors import DataError
+from emonet_lightning.errors import DataError, UsageError
 
 
 def test_parts_of_a_combination_keep_their_own_rules(model, small_sets, spec):
@@ -54,6 +54,11 @@ def test_a_batch_larger_than_the_set_is_reduced_with_a_warning(model, big):
     with pytest.warns(UserWarning, match="1000 is more than the 120 training rows; reduced to 120"):
         run = fit(model(), data)
     assert run.global_step == 1
+
+
+def test_one_training_row_has_no_deviation_to_standardise_by(model, big):
+    with pytest.raises(UsageError, match=r"needs two training rows, there is one; set model\.standardise: false"):
+        fit(model(), big(train_share=0.001))
 
 
 def test_a_sealed_set_and_a_set_of_another_kind_are_refused_before_anything_is_encoded(

@@ -8,10 +8,11 @@ import torch
 from lightning.pytorch import Callback
 from small_runs import FORTY, Log, fit, heads_of, same, trainer
 
+from emonet_lightning.batch import PairBatch
 from emonet_lightning.callbacks import BestHeads, IntervalCheckpoint, RunLogger
 from emonet_lightning.cli import main
 from emonet_lightning.errors import UsageError
-from emonet_lightning.objective import HeadOptions
+from emonet_lightning.objective import HeadOptions, Remaining
 from emonet_lightning.parallel import step_cost
 from emonet_lightning.schedule import bounded_steps
 
@@ -132,6 +133,19 @@ def test_finished_heads_leave_the_stack_and_the_others_train_on_to_the_same_weig
     for name, value in heads_of(shrunk).items():
         assert torch.equal(value[done], after_one[0][name][done]), name
         assert torch.allclose(value[still], heads_of(whole)[name][still], rtol=1e-4, atol=1e-6), name
+
+
+def test_pairs_that_a_worker_made_before_their_head_finished_are_left_out(model):
+    head, num_labels = torch.tensor([0, 0, 1, 3, 3, 3]), torch.tensor([2.0, 1, 0, 3, *[0] * 36])
+    offs = num_labels.cumsum(0).int()
+    inputs, target = torch.randn(6, 256), torch.rand(6)
+    batch = PairBatch(inputs, target, head, offs, torch.arange(6), num_labels, 6, (2, *range(4, 40)))
+    module = model()
+    few = Remaining.of(module.heads, module.objective, [0, *range(2, 40)])
+    narrow = few.narrow(batch)
+    expected = module.objective(module.heads, inputs, batch)[few.columns]
+    assert torch.allclose(few.objective(few.heads, narrow.inputs, narrow), expected, atol=1e-6)
+    assert narrow.idle == (1, *range(3, 39))
 
 
 def test_a_run_with_finished_heads_goes_on_from_its_checkpoint(model, big, tmp_path):

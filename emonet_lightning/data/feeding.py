@@ -91,10 +91,12 @@ class FeedingModule(LightningDataModule):
         """Return mean and standard deviation [D] of the training rows' clean features.
 
         Raises:
-            UsageError: in `mode: images` nothing is known of the features before training.
+            UsageError: in `mode: images` nothing is known of the features before training; one row has no deviation.
         """
         if self.store is None:
             raise UsageError(NO_STATISTICS)
+        if len(self.rows["train"]) < 2:
+            raise UsageError("model.standardise needs two training rows, there is one; set model.standardise: false")
         mean, std = feature_statistics(self.store, self.rows["train"], l2_normalise)
         return mean.float(), std.clamp(min=1e-6 * float(std.max().clamp(min=1e-12))).float()
 
