@@ -191,7 +191,8 @@ class HeadTraining(LightningModule):
 
     @property
     def _compacts(self) -> bool:
-        return self._alone and 0 < len(self.finished) < self.heads.num_heads
+        some = 0 < len(self.finished) < self.heads.num_heads
+        return some and self._trainer is not None and self._alone  # without a Trainer a checkpoint is only looked at
 
     def _compact(self) -> None:
         remaining = [head for head in range(self.heads.num_heads) if head not in self.finished]

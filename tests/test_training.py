@@ -164,6 +164,9 @@ def test_a_run_with_finished_heads_goes_on_from_its_checkpoint(model, big, tmp_p
     with pytest.raises(RuntimeError, match="power cut"):
         run("stopped", Stop())
     assert same(run("stopped", ckpt_path=tmp_path / "stopped" / "last.ckpt"), whole)
+    alone = type(model()).load_from_checkpoint(tmp_path / "stopped" / "last.ckpt", weights_only=True)  # no Trainer
+    assert same(heads_of(alone), whole)
+    assert alone.finished == list(range(30))
 
 
 def test_patience_ends_a_head_and_with_the_last_one_the_run(model, big, tmp_path):
