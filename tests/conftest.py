@@ -18,6 +18,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(items):
+    """Keep a file's tests in one process, and those of the files that share the quickstart's run in the same one."""
+    shared = {item.path for item in items if "quickstart" in item.fixturenames}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("quickstart" if item.path in shared else item.path.name))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder with real faces, ratings and an encoder; skips where the machine has none."""
