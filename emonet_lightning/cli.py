@@ -9,10 +9,11 @@ import inspect
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from emonet_lightning import __version__
+from emonet_lightning import __version__, interruption
 from emonet_lightning.errors import EmoNetError, InterruptedRunError, OutputError, UsageError, nearest
 
 
@@ -24,6 +25,8 @@ class Command(NamedTuple):
     summary: str
 
 
+INTERRUPTIBLE = {"fit", "validate", "test", "predict", "pack", "verify", "embed", "pretrain-encoder"}
+"""Commands that look between two items whether they were asked to stop; the others answer Ctrl-C as Python does."""
 RUNS = {
     "fit": "train: encode once, train the heads, test, export; without arguments the embedded default",
     "validate": "val/score of a run's best heads on its validation rows",
@@ -75,6 +78,9 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     # before PyTorch is imported: threads that spin at barriers made a step 15 times slower on a busy 2-core machine
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # first of all: a signal during the seconds of imports must not be lost
+    if argv and argv[0] in INTERRUPTIBLE and threading.current_thread() is threading.main_thread():
+        interruption.install()
     try:
         return _dispatch(argv)
     except EmoNetError as error:

@@ -15,12 +15,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
+from emonet_lightning.fail_points import fail_points
 
 if TYPE_CHECKING:
     import torch
+
+TEMPORARY = ".tmp"
 
 
 @contextmanager
@@ -56,31 +59,110 @@ def atomic_write(path: Path | str, content: bytes | str | Callable[[Path], None]
         OutputError: the operating system refused.
     """
     path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+
+    def fill(temporary: Path, stream: "HashingStream") -> str:
+        if callable(data):
+            data(temporary)
+            return sha256_file(temporary)
+        stream.write_halves(data)
+        return stream.hexdigest()
+
+    return _atomic_write(path, fill, lambda digest: path)[1]
+
+
+def atomic_write_named(folder: Path | str, write: Callable[[BinaryIO], None], name: Callable[[str], str]) -> Path:
+    """Write a file whose name holds its digest: one rename commits both.
+
+    Args:
+        folder: of the file; created.
+        write: writes the content, from its beginning to its end, into a stream.
+        name: from the hex sha256 of what was written to the file's name.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        OutputError: the operating system refused.
+    """
+    folder = Path(folder)
+
+    def fill(temporary: Path, stream: "HashingStream") -> str:
+        write(cast(BinaryIO, stream))
+        return stream.hexdigest()
+
+    return _atomic_write(folder / name("x"), fill, lambda digest: folder / name(digest))[0]
+
+
+class HashingStream:
+    """Writes to a file and digests what it is given, not what the file then holds."""
+
+    def __init__(self, raw: BinaryIO, failure: Callable[[str], None]) -> None:
+        self._raw = raw
+        self._sha256 = hashlib.sha256()
+        self._failure = failure
+        self._writes = 0
+
+    def write(self, data: Any) -> int:
+        """Write bytes; returns how many."""
+        self._writes += 1
+        if self._writes == 2:
+            self._failure("half")
+        self._sha256.update(data)
+        return self._raw.write(data)
+
+    def write_halves(self, data: bytes) -> None:
+        """Write bytes in two parts, as a kill may leave them."""
+        self.write(data[: len(data) // 2])
+        self.write(data[len(data) // 2 :])
+
+    def flush(self) -> None:
+        """Hand everything to the operating system."""
+        self._raw.flush()
+
+    def hexdigest(self) -> str:
+        """Hex sha256 of all that was written."""
+        return self._sha256.hexdigest()
+
+
+def _atomic_write(
+    path: Path, fill: Callable[[Path, HashingStream], str], target_of: Callable[[str], Path]
+) -> tuple[Path, str]:
     make_folder(path.parent)
+    failure = fail_points(path.name)
     with write_errors(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=TEMPORARY)
         temporary = Path(name)
         try:
-            os.fchmod(handle, 0o666 & ~_umask())
-            if callable(content):
-                os.close(handle)
-                content(temporary)
-            else:
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(content.encode() if isinstance(content, str) else content)
-            digest = sha256_file(temporary)
-            with open(temporary, "rb") as stream:
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
+            with os.fdopen(handle, "wb") as stream:
+                os.fchmod(handle, 0o666 & ~_umask())
+                failure("opened")
+                digest = fill(temporary, HashingStream(stream, failure))
+            failure("written")
+            with open(temporary, "rb") as whole:
+                os.fsync(whole.fileno())
+            failure("synced")
+            target = target_of(digest)
+            os.replace(temporary, target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        failure("renamed")
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-    return digest
+        failure("folder_synced")
+    return target, digest
+
+
+def remove_temporary(folder: Path | str) -> list[Path]:
+    """Delete what killed writers left in a folder that nobody else writes into now; returns what was deleted."""
+    stale = [path for path in Path(folder).glob(f".*{TEMPORARY}") if path.is_file()]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return stale
 
 
 def append_line(path: Path | str, line_after: Callable[[bytes], str]) -> None:

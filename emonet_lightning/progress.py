@@ -1,4 +1,4 @@
-"""Progress bar of the long data jobs: done, rate, time left."""
+"""Progress bar of the long data jobs: done, rate, time left; between two items such a job can be stopped."""
 
 import sys
 import time
@@ -8,6 +8,8 @@ from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from emonet_lightning import interruption
 
 _REFRESH = 0.1  # seconds; computing the rate costs more than reading a small image
 _LINE_SECONDS = 30.0  # between lines in a log file
@@ -22,6 +24,9 @@ def progress_bar(what: str, total: int, unit: str, show: bool) -> Iterator[Calla
         total: how many there are.
         unit: of what, for the rate.
         show: False shows nothing.
+
+    Raises:
+        InterruptedRunError: from the function, once the process was asked to stop.
     """
     console = Console(stderr=True)
     if show and not console.is_terminal:
@@ -42,6 +47,7 @@ def progress_bar(what: str, total: int, unit: str, show: bool) -> Iterator[Calla
         waiting, shown = 0, 0.0
 
         def advance(count: int) -> None:
+            interruption.check(what)
             nonlocal waiting, shown
             waiting += count
             if time.monotonic() - shown < _REFRESH and bar.tasks[0].completed + waiting < total:
@@ -60,6 +66,7 @@ def _log_lines(what: str, total: int, unit: str) -> Callable[[int], None]:
     done = 0
 
     def advance(count: int) -> None:
+        interruption.check(what)
         nonlocal done, shown
         done += count
         now = time.monotonic()

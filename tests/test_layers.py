@@ -11,7 +11,19 @@ import emonet_lightning
 ROOT = Path(emonet_lightning.__file__).parent
 PACKAGE = "emonet_lightning"
 LAYERS = [
-    {"errors", "batch", "io", "taxonomy", "messages", "machine", "schedule", "image_files", "progress"},
+    {
+        "errors",
+        "batch",
+        "fail_points",
+        "io",
+        "interruption",
+        "taxonomy",
+        "messages",
+        "machine",
+        "schedule",
+        "image_files",
+    }
+    | {"progress", "run_identity"},
     {"ratings"},
     {"decoding", "transforms", "head_layers", "head_pairs", "heads", "losses", "metrics", "optimizer", "evaluation"},
     {"encoder_files", "encoder_sources", "encoder_weights", "encoders", "fetch", "hub", "bundle"},
