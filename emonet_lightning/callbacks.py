@@ -1,18 +1,19 @@
-"""What a run keeps beside its weights: each emotion's best heads, checkpoints, metrics as lines, its speed.
+"""What a run keeps beside its weights: each emotion's best heads, metrics as lines, its speed.
 
 Files of deterministic values (`metrics.jsonl`) and of measured times (`timing.jsonl`) are apart, so that two runs of
 one seed can be compared byte by byte.
 """
 
 import json
+import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
@@ -64,17 +65,31 @@ class RunLogger(Logger):
             with write_errors(path), open(path, "a") as stream:
                 stream.write(json.dumps(line) + "\n")
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many bytes each file has: what a checkpoint remembers."""
+        paths = {name: self.folder / name for name in (METRICS_FILE, TIMING_FILE)}
+        return {name: path.stat().st_size if path.is_file() else 0 for name, path in paths.items()}
+
     @rank_zero_only
-    def cut(self, epoch: int) -> None:
-        """Drop the lines of an epoch and of later ones: they will be written again."""
-        for file in (METRICS_FILE, TIMING_FILE):
-            path = self.folder / file
+    def cut(self, sizes: Mapping[str, int]) -> None:
+        """Drop what was written after a checkpoint: it will be written again.
+
+        Args:
+            sizes: as `sizes()` said when it was saved; a file that is not named is emptied.
+        """
+        for name in (METRICS_FILE, TIMING_FILE):
+            path, size = self.folder / name, sizes.get(name, 0)
+            if path.is_file() and path.stat().st_size > size:
+                atomic_write(path, path.read_bytes()[:size])
+
+    @rank_zero_only
+    def sync(self) -> None:
+        """Bring all lines to the disk."""
+        for name in (METRICS_FILE, TIMING_FILE):
+            path = self.folder / name
             if path.is_file():
-                lines = path.read_text().splitlines(keepends=True)
-                whole = [line for line in lines if line.endswith("\n")]  # a full disk or a power cut leaves half a line
-                kept = [line for line in whole if (json.loads(line)["epoch"] or 0) < epoch]
-                if len(kept) < len(lines):
-                    atomic_write(path, "".join(kept))
+                with write_errors(path), open(path, "rb") as stream:
+                    os.fsync(stream.fileno())
 
 
 class Throughput(Callback):
@@ -102,32 +117,6 @@ class Throughput(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(values, trainer.global_step)
         self._rows, self._seconds = 0, 0.0
-
-
-class IntervalCheckpoint(ModelCheckpoint):
-    """Saves the full state at ends of epochs: the first, the last, and others when some time has passed since.
-
-    An epoch of cached features can be shorter than the writing of its checkpoint (882 MB for 40 large heads); the best
-    heads stay in memory meanwhile. A run that was stopped trains again, to the same bits, what the last one lacks.
-
-    Args:
-        folder: of checkpoints.
-        seconds: at least so long after the last one; 0 for every epoch.
-    """
-
-    def __init__(self, folder: Path, seconds: float) -> None:
-        # by default Lightning saves after validation instead, where that does not end every epoch
-        super().__init__(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
-        self.seconds = seconds
-        self._saved = float("-inf")
-
-    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Save, if it is time; all processes do as the first one's clock says."""
-        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        ends = ends or 0 <= trainer.max_steps <= trainer.global_step
-        if trainer.strategy.broadcast(ends or time.monotonic() - self._saved >= self.seconds):
-            super().on_train_epoch_end(trainer, module)
-            self._saved = time.monotonic()
 
 
 class BestHeads(Callback):
@@ -171,10 +160,10 @@ class BestHeads(Callback):
             self.state = load_tensors(self.folder / "checkpoints" / self.file["name"], self.file["sha256"])
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Forget what was logged after the checkpoint that the run goes on from, or by one that never wrote any."""
+        """Forget what was logged by a run that never saved anything."""
         for logger in trainer.loggers:
-            if isinstance(logger, RunLogger):
-                logger.cut(trainer.current_epoch)
+            if isinstance(logger, RunLogger) and trainer.global_step == 0:
+                logger.cut({})
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Copy the heads that are better than before."""
@@ -219,12 +208,7 @@ class BestHeads(Callback):
             return
         folder = self.folder / "checkpoints"
         name = f"best_heads-step={step:09d}.safetensors"
-        digest = save_tensors(folder / name, self.state)
-        previous, self.file = self.file, {"name": name, "sha256": digest}
-        # the newest checkpoint still names the previous file: keep it until the next one is written
-        for stale in sorted(folder.glob("best_heads-step=*.safetensors")):
-            if stale.name not in (name, previous.get("name")):
-                stale.unlink(missing_ok=True)
+        self.file = {"name": name, "sha256": save_tensors(folder / name, self.state)}
 
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the bundle of best heads into the run folder."""

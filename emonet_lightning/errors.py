@@ -19,6 +19,10 @@ class UsageError(EmoNetError):
     exit_code = 2
 
 
+class CrashLoopError(EmoNetError):
+    """A run was started again and again without getting further (exit 70)."""
+
+
 class DataError(EmoNetError):
     """Input was read and is wrong (exit 65)."""
 

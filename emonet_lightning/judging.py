@@ -3,8 +3,6 @@
 import os
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from safetensors.torch import save as safetensors_save
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.composition import Options
 from emonet_lightning.data.face_data import FaceDataModule
-from emonet_lightning.errors import InterruptedRunError, MissingInputError, UsageError
+from emonet_lightning.errors import MissingInputError, UsageError
 from emonet_lightning.evaluation.run_judgement import Judgement, judge_heads
 from emonet_lightning.io import fingerprint, read_json, sha256_bytes, write_json
 from emonet_lightning.packing.ledger import USE_FILE, record_test
@@ -61,8 +59,7 @@ def _evaluate(subcommand: str, argv: list[str]) -> None:
         raise UsageError(f"{subcommand}: name a finished run with --run DIR, or a configuration with --config FILE")
     if out is not None:
         arguments += ["--out", out]
-    with interruptible(f"{subcommand}: interrupted; nothing was written"):
-        cli = EmoNetCLI([subcommand, *arguments], bundle=bundle)
+    cli = EmoNetCLI([subcommand, *arguments], bundle=bundle)
     folder = Path(out) if out is not None else run_folder(None, options.name)
     if subcommand == "test":
         count_test(folder, cli, cli.datamodule)
@@ -76,15 +73,6 @@ def _evaluate(subcommand: str, argv: list[str]) -> None:
         report_test(folder, cli.model.taxonomy)
     elif cli.trainer.is_global_zero:
         console().print_json(data={key: value for key, value in result.metrics.items() if key.count("/") == 1})
-
-
-@contextmanager
-def interruptible(message: str) -> Iterator[None]:
-    """Lightning answers Ctrl-C and SIGTERM by leaving the process, with 1 and with 0; say what can be done instead."""
-    try:
-        yield
-    except SystemExit as stop:
-        raise InterruptedRunError(message) from stop
 
 
 def judge(cli: EmoNetCLI, data: Any, train_mean: Any) -> Judgement:

@@ -16,19 +16,23 @@ from typing import Any, Literal
 import jsonargparse
 import torch
 import yaml
-from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 
 import emonet_lightning.data.datamodules  # noqa: F401  (registers the data modules' short names)
 from emonet_lightning import parallel
 from emonet_lightning.bundle import HeadsBundle
-from emonet_lightning.callbacks import BestHeads, IntervalCheckpoint, RunLogger, Throughput
+from emonet_lightning.callbacks import BestHeads, RunLogger, Throughput
+from emonet_lightning.checkpoints import FOLDER, VerifiedCheckpointIO
 from emonet_lightning.data.face_data import FaceDataModule
 from emonet_lightning.errors import EmoNetError, UsageError, nearest
 from emonet_lightning.module import EmpathicInsightFace
+from emonet_lightning.saving import IntervalCheckpoint
+from emonet_lightning.stopping import StopBetweenBatches
 
 # a configuration file names classes to build; without this it could name any function to call
 jsonargparse.set_parsing_settings(
@@ -70,11 +74,22 @@ class EmoNetCLI(LightningCLI):
         args: command line after `python -m emonet_lightning`, beginning with the subcommand.
         dry: stop after parsing.
         bundle: heads to validate or test.
+        identity: fingerprints of the run that checkpoints name.
+        run: folder of all stages, which is named to go on with.
     """
 
-    def __init__(self, args: list[str], dry: bool = False, bundle: HeadsBundle | None = None) -> None:
+    def __init__(
+        self,
+        args: list[str],
+        dry: bool = False,
+        bundle: HeadsBundle | None = None,
+        identity: dict[str, str] | None = None,
+        run: Path | None = None,
+    ) -> None:
+        self.run = run
         self.dry = dry
         self.bundle = bundle
+        self.identity = identity
         self._asked = args[0]
         common: dict[str, Any] = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
         common["prog"] = "python -m emonet_lightning"
@@ -122,6 +137,19 @@ class EmoNetCLI(LightningCLI):
             type=NonNegativeFloat,
             default=30.0,
             help="Seconds between checkpoints (0: each epoch).",
+        )
+        parser.add_argument(
+            "--resume",
+            type=Literal["auto", "required", "never"] | None,
+            default=None,
+            help="Go on with the run in --out: if there is one (auto, the default), else fail (required, the default "
+            "after a restart by Slurm), or begin anew (never).",
+        )
+        parser.add_argument(
+            "--max_stuck_restarts",
+            type=NonNegativeInt,
+            default=3,
+            help="Starts in a row that may crash without getting further (then exit 70); 0: no limit.",
         )
         parser.add_lightning_class_args(BestHeads, "best_heads")
         for name in LINKED:
@@ -209,16 +237,20 @@ class EmoNetCLI(LightningCLI):
         config = self.run_config
         folder = Path(config["out"]) if config["out"] else None
         callbacks: list[Any] = [Throughput()]
+        stopping = StopBetweenBatches(self.run)
         if folder is not None and self.subcommand == "fit":
             self._get(self.config_init, "best_heads").folder = folder
             if config["trainer"]["enable_checkpointing"] is not False:
-                callbacks.append(IntervalCheckpoint(folder / "checkpoints", config["checkpoint_every"]))
+                stopping = IntervalCheckpoint(folder / FOLDER, config["checkpoint_every"], self.identity, self.run)
+        callbacks.append(stopping)
         if config["trainer"]["enable_progress_bar"] is not False:
             callbacks.append(RichProgressBar(leave=False))
         given = self._get(self.config_init, "trainer")
         given["callbacks"] = [*(given["callbacks"] or []), *callbacks]
         kwargs.setdefault("default_root_dir", str(folder) if folder else None)
         trainer = super().instantiate_trainer(**kwargs)
+        trainer.strategy.checkpoint_io = VerifiedCheckpointIO()
+        trainer._signal_connector = _OwnSignals(trainer)
         loggers: list[Logger] = list(trainer.loggers)
         if folder is not None and self.subcommand == "fit":
             loggers.append(RunLogger(folder))
@@ -249,6 +281,13 @@ class EmoNetCLI(LightningCLI):
         config = yaml.safe_load(text)
         config.pop("config", None)
         return config
+
+
+class _OwnSignals(_SignalConnector):
+    """No handlers of Lightning's: they save in the middle of anything, or end with exit code 0 and without saving."""
+
+    def register_signal_handlers(self) -> None:
+        """Leave the handlers of `interruption` alone."""
 
 
 @contextmanager

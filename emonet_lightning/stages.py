@@ -25,7 +25,6 @@ from emonet_lightning.judging import (
     RUN_FILE,
     console,
     count_test,
-    interruptible,
     judge,
     read_agreement,
     run_folder,
@@ -35,10 +34,12 @@ from emonet_lightning.judging import (
 from emonet_lightning.messages import say
 from emonet_lightning.packing.ledger import USE_FILE
 from emonet_lightning.preflight import check_run, check_same_run
+from emonet_lightning.resuming import DONE, Attempt, attempt
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.tracking import log_test
 
-DONE = "DONE"
+NOT_THE_RUN = ("out", "ckpt_path", "resume", "max_stuck_restarts")
+"""Options of one start of a run."""
 LOCK_FILE = ".lock"
 
 
@@ -63,17 +64,16 @@ def fit(argv: list[str]) -> None:
     finished = [(stage_folder(folder, stage) / DONE).is_file() for stage in stages]
     check_run(dry[sum(finished) :])
     make_folder(folder)
-    several = stages[0].name is not None
-    if several:
+    if stages[0].name is not None:
         overrides = [
-            {"name": stage.name, "overrides": without(config, "out")}
+            {"name": stage.name, "overrides": without(config, *NOT_THE_RUN)}
             for stage, config in zip(stages, parsed, strict=True)
         ]
         _write_yaml(folder / RUN_FILE, {"stages": overrides})
-    previous: Path | None = None
-    with _claimed(folder):
+    with _claimed(folder), attempt(folder, [stage_folder(folder, stage) for stage in stages], parsed[0]) as run:
+        previous: Path | None = None
         for stage, config in zip(stages, parsed, strict=True):
-            previous = _run_stage(stage, config, folder, previous)
+            previous = _run_stage(stage, config, folder, previous, run)
         assert previous is not None
         _finish(folder, previous, [stage.name for stage in stages if stage.name], parsed[-1])
 
@@ -97,7 +97,7 @@ def _claimed(folder: Path) -> Iterator[None]:
     (folder / LOCK_FILE).unlink(missing_ok=True)
 
 
-def _run_stage(stage: Stage, config: dict[str, Any], folder: Path, previous: Path | None) -> Path:
+def _run_stage(stage: Stage, config: dict[str, Any], folder: Path, previous: Path | None, run: Attempt) -> Path:
     own = stage_folder(folder, stage)
     if (own / DONE).is_file():
         say(f"{own}: this stage is finished")
@@ -106,22 +106,19 @@ def _run_stage(stage: Stage, config: dict[str, Any], folder: Path, previous: Pat
     if previous is not None:
         arguments += ["--model.init_heads_from", str(previous)]
         config = {**config, "model": {**config["model"], "init_heads_from": str(previous)}}
-    last = own / "checkpoints" / "last.ckpt"
-    if last.is_file() and not config["ckpt_path"]:
-        say(f"{own}: unfinished; going on from {last}")
-        arguments += ["--ckpt_path", str(last)]
+    identity = run.identity(config)
+    if not config["ckpt_path"] and (checkpoint := run.checkpoint(own, identity)) is not None:
+        arguments += ["--ckpt_path", str(checkpoint)]
     if stage.name:
         say(f"\n== stage {stage.name} ==")
-    _write_yaml(own / RUN_FILE, without(config, "out", "ckpt_path"))
-    with interruptible(f"{own}: interrupted; the same command with --out {folder} goes on"):
-        _train_and_test(arguments, own)
+    _write_yaml(own / RUN_FILE, without(config, *NOT_THE_RUN))
+    _test(own, EmoNetCLI(["fit", *arguments], identity=identity, run=folder))
     if not config["trainer"]["fast_dev_run"]:  # a few batches to see whether it works are no run
         _mark_done(own)
     return own
 
 
-def _train_and_test(arguments: list[str], own: Path) -> None:
-    cli = EmoNetCLI(["fit", *arguments])
+def _test(own: Path, cli: EmoNetCLI) -> None:
     if cli.config_init["fit"].get("test_data") is not None and not cli.trainer.fast_dev_run:  # type: ignore[attr-defined]
         cli.model.use_bundle(HeadsBundle.load(own), str(own))
         data = cli.config_init["fit"]["test_data"]

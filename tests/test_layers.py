@@ -29,8 +29,9 @@ LAYERS = [
     {"encoder_files", "encoder_sources", "encoder_weights", "encoders", "fetch", "hub", "bundle"},
     {"packing"},
     {"data", "module", "recognizer", "synthesis"},
-    {"callbacks", "predict", "reporting", "export", "doctor"},
-    {"run_cli", "composition", "judging", "stages", "tracking"},
+    {"attempts", "callbacks", "checkpoints", "predict", "reporting", "export", "doctor"},
+    {"saving", "stopping"},
+    {"run_cli", "composition", "judging", "resuming", "stages", "tracking"},
     {"cli", "__main__"},
 ]
 """Lowest first; a part imports from its own layer and from those below. One not named here stands where its highest
