@@ -27,7 +27,7 @@ import emonet_lightning.data.datamodules  # noqa: F401  (registers the data modu
 from emonet_lightning import parallel
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.callbacks import BestHeads, RunLogger, Throughput
-from emonet_lightning.checkpoints import FOLDER, VerifiedCheckpointIO
+from emonet_lightning.checkpoints import FOLDER
 from emonet_lightning.data.face_data import FaceDataModule
 from emonet_lightning.errors import EmoNetError, UsageError, nearest
 from emonet_lightning.module import EmpathicInsightFace
@@ -249,7 +249,6 @@ class EmoNetCLI(LightningCLI):
         given["callbacks"] = [*(given["callbacks"] or []), *callbacks]
         kwargs.setdefault("default_root_dir", str(folder) if folder else None)
         trainer = super().instantiate_trainer(**kwargs)
-        trainer.strategy.checkpoint_io = VerifiedCheckpointIO()
         trainer._signal_connector = _OwnSignals(trainer)
         loggers: list[Logger] = list(trainer.loggers)
         if folder is not None and self.subcommand == "fit":

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from emonet_lightning import interruption
+from emonet_lightning.checkpoints import VerifiedCheckpointIO
 from emonet_lightning.errors import InterruptedRunError
 
 _AGREE_SECONDS = 0.2  # between two agreements of several processes: a fraction of any grace period
@@ -29,7 +30,8 @@ class StopBetweenBatches(Callback):
         self._calls, self._next, self._since = 0, 1, 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make the processes' group; stop here if that was asked for meanwhile."""
+        """Let checkpoints be verified, make the processes' group; stop here if that was asked for meanwhile."""
+        trainer.strategy.checkpoint_io = VerifiedCheckpointIO()
         if trainer.world_size > 1 and self.group is None and torch.distributed.is_initialized():
             self.group = torch.distributed.new_group(backend="gloo")
         self.stop_if_asked(trainer, "before the first step", always=True)

@@ -2,8 +2,9 @@
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 
+from emonet_lightning.checkpoints import named_checkpoints
 from emonet_lightning.taxonomy import Taxonomy
 
 FORTY = Taxonomy.load("emonet40")
@@ -16,7 +17,7 @@ def trainer(epochs=1, callbacks=(), **options):
             "accelerator": "cpu",
             "devices": 1,
             "logger": False,
-            "enable_checkpointing": any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+            "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
@@ -46,6 +47,11 @@ class Log(Callback):
 
     def on_train_end(self, trainer, module):
         self.lines.append({key: float(value) for key, value in trainer.callback_metrics.items()})
+
+
+def newest(folder):
+    """The newest checkpoint of a folder, or None."""
+    return next((found.path for found in named_checkpoints(folder)), None)
 
 
 def heads_of(module):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from small_runs import newest
 
 from emonet_lightning.predict import EmotionRecognizer
 from emonet_lightning.synthesis.faces import RenderedFaces
@@ -67,7 +68,7 @@ def test_nothing_is_chosen_on_test(quickstart):
 
 
 def test_checkpoint_is_hardly_larger_than_heads_and_optimiser_state(quickstart):
-    path = quickstart / "pretrain" / "checkpoints" / "last.ckpt"
+    path = newest(quickstart / "pretrain" / "checkpoints")
     checkpoint = torch.load(path, weights_only=True)
     heads = [value for key, value in checkpoint["state_dict"].items() if key.startswith("heads.")]
     moments = [value for state in checkpoint["optimizer_states"][0]["state"].values() for value in state.values()]

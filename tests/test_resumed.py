@@ -1,12 +1,16 @@
 """A run that was stopped and went on leaves what one that never stopped leaves."""
 
+import signal
+
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint
-from small_runs import fit, heads_of, same
+from small_runs import fit, heads_of, newest, same
 
-from emonet_lightning.callbacks import BestHeads, IntervalCheckpoint, RunLogger
+from emonet_lightning import interruption
+from emonet_lightning.callbacks import BestHeads, RunLogger
+from emonet_lightning.errors import InterruptedRunError
+from emonet_lightning.saving import IntervalCheckpoint
 
 FILES = ("heads.safetensors", "manifest.json", "metrics.jsonl")
 
@@ -22,18 +26,43 @@ class StopAt(Callback):
             raise RuntimeError("power cut")
 
 
+class Ask(Callback):
+    """A signal comes while something is at work."""
+
+    def __init__(self, step, hook="on_train_batch_start"):
+        self.step = step
+        setattr(self, hook, self._hook)
+
+    def _hook(self, trainer, *args):
+        if trainer.global_step >= self.step and not trainer.sanity_checking:
+            signal.raise_signal(signal.SIGUSR1)
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    interruption.install()
+    yield
+    interruption.uninstall()
+
+
 @pytest.fixture
 def run(model, tmp_path):
     """Trains into a folder, from its last checkpoint if there is one; returns the heads and the bytes of its files."""
 
-    def train(name, data, *callbacks, epochs=4, checkpoints=True, steps_per_call=1, **options):
+    def train(name, data, *callbacks, epochs=4, checkpoints=True, steps_per_call=1, patience=0, **options):
         folder = tmp_path / name
-        best, module = BestHeads(), model(dropout=0.5, steps_per_call=steps_per_call)
+        best, module = BestHeads(patience), model(dropout=0.5, steps_per_call=steps_per_call)
         best.folder = folder
-        last = folder / "checkpoints" / "last.ckpt"
-        keep = [best, IntervalCheckpoint(last.parent, 0)] if checkpoints else [best]
-        path = last if last.is_file() else None
-        fit(module, data, epochs, [*callbacks, *keep], path, logger=RunLogger(folder), **options)
+        keep = [best, IntervalCheckpoint(folder / "checkpoints", 0)] if checkpoints else [best]
+        fit(
+            module,
+            data,
+            epochs,
+            [*callbacks, *keep],
+            newest(folder / "checkpoints"),
+            logger=RunLogger(folder),
+            **options,
+        )
         return heads_of(module), [(folder / file).read_bytes() for file in FILES]
 
     return train
@@ -54,6 +83,26 @@ def test_files_are_those_of_a_run_never_stopped(run, big, stop, options):
     with pytest.raises(RuntimeError, match="power cut"):
         run("stopped", big(), StopAt(stop), **options)
     again, again_files = run("stopped", big(), **options)
+    assert same(again, heads)
+    assert again_files == files
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_start", "on_validation_batch_start", "on_train_epoch_end"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"val_check_interval": 2}, {"check_val_every_n_epoch": 3}, {"max_steps": 8}, {"patience": 1}],
+    ids=str,
+)
+def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(run, big, tmp_path, hook, options):
+    heads, files = run("whole", big(), **options)
+    stops, step = 0, 1
+    while not (tmp_path / "stopped" / "manifest.json").is_file():
+        try:
+            again, again_files = run("stopped", big(), Ask(step, hook), **options)
+        except InterruptedRunError:
+            interruption.install()
+            stops, step = stops + 1, torch.load(newest(tmp_path / "stopped" / "checkpoints"))["global_step"] + 1
+    assert stops
     assert same(again, heads)
     assert again_files == files
 
@@ -96,16 +145,12 @@ def test_a_run_whose_heads_have_all_finished_trains_no_more(run, big):
 def test_a_run_goes_on_within_an_epoch_with_any_number_of_steps_a_call(run, big, tmp_path, before, after):
     """The number may come out differently, since a call is bounded by a second."""
     heads, files = run("whole", big(batch_size=15))
-    folder = tmp_path / "stopped" / "checkpoints"
-    within = ModelCheckpoint(
-        folder, filename="last", every_n_train_steps=4, save_on_train_epoch_end=False, enable_version_counter=False
-    )
-    with pytest.raises(RuntimeError, match="power cut"):
-        run("stopped", big(batch_size=15), within, StopAt(12), checkpoints=False, steps_per_call=before)
-    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 12
+    with pytest.raises(InterruptedRunError):
+        run("stopped", big(batch_size=15), Ask(12), steps_per_call=before)
+    assert torch.load(newest(tmp_path / "stopped" / "checkpoints"), weights_only=True)["global_step"] == 12
     again, again_files = run("stopped", big(batch_size=15), steps_per_call=after)
     assert same(again, heads)
-    assert again_files[2] == files[2]
+    assert again_files == files
 
 
 def test_half_a_line_is_written_again(tmp_path):
@@ -113,8 +158,8 @@ def test_half_a_line_is_written_again(tmp_path):
     for epoch in range(2):
         logger.log_metrics({"train/loss": 1.0, "epoch": epoch}, step=epoch)
     path = tmp_path / "metrics.jsonl"
-    whole = path.read_bytes()
+    whole, sizes = path.read_bytes(), {"metrics.jsonl": path.read_bytes().index(b"\n") + 1}
     path.write_bytes(whole[:-9])
-    logger.cut(1)
+    logger.cut(sizes)
     logger.log_metrics({"train/loss": 1.0, "epoch": 1}, step=1)
     assert path.read_bytes() == whole

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from small_runs import newest
 
 from emonet_lightning.cli import main
 
@@ -57,7 +58,7 @@ def test_run_folder_holds_everything(run):
 
 
 def test_checkpoint_is_heads_only_and_loads_without_code(run):
-    path = run / "big" / "checkpoints" / "last.ckpt"
+    path = newest(run / "big" / "checkpoints")
     checkpoint = torch.load(path, weights_only=True)
     assert not any(key.startswith("encoder") or ".encoder" in key for key in checkpoint["state_dict"])
     assert any(key.startswith("heads.") for key in checkpoint["state_dict"])
