@@ -216,8 +216,9 @@ class BestHeads(Callback):
         if self.folder is None or trainer.interrupted:
             return
         slugs = module.taxonomy.slugs
+        epochs = trainer.fit_loop.epoch_progress.current.processed
         if not self.chosen:
-            last = {"epoch": trainer.current_epoch - 1, "score": None, "by": "last"}
+            last = {"epoch": epochs - 1, "score": None, "by": "last"}
             self.chosen = [dict(last) for _ in slugs]
         state = self.state or module.heads.state_dict()
         if any(not torch.isfinite(value).all() for value in state.values()):
@@ -234,7 +235,7 @@ class BestHeads(Callback):
                 constant_heads=[slugs[head] for head in constant],
                 val_metric=data.score_metric if self.constant and data is not None else None,
                 data=data.fingerprint() if data is not None else None,
-                epochs=trainer.current_epoch,
+                epochs=epochs,
                 steps=trainer.global_step,
             )
             bundle.save(self.folder)

@@ -32,6 +32,8 @@ class StopBetweenBatches(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let checkpoints be verified, make the processes' group; stop here if that was asked for meanwhile."""
         trainer.strategy.checkpoint_io = VerifiedCheckpointIO()
+        # with `max_steps` Lightning takes a finished epoch for an unfinished one, and goes on without its validation
+        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
         if trainer.world_size > 1 and self.group is None and torch.distributed.is_initialized():
             self.group = torch.distributed.new_group(backend="gloo")
         self.stop_if_asked(trainer, "before the first step", always=True)
