@@ -6,9 +6,10 @@ the first one trains, so a typo in the last costs seconds.
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 from lightning.pytorch.loggers import WandbLogger
@@ -41,6 +42,9 @@ from emonet_lightning.tracking import log_test
 NOT_THE_RUN = ("out", "ckpt_path", "resume", "max_stuck_restarts")
 """Options of one start of a run."""
 LOCK_FILE = ".lock"
+_locks: set[IO[str]] = set()
+# workers live on for seconds after their parent was killed, and would keep its folder from the same command
+os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _locks])
 
 
 def fit(argv: list[str]) -> None:
@@ -93,7 +97,9 @@ def _claimed(folder: Path) -> Iterator[None]:
             raise UsageError(f"{folder}: another fit is running in this folder; choose another --out") from None
         except OSError:
             say(f"{folder}: this file system has no locks; let only one fit run in this folder")
+        _locks.add(lock)
         yield
+        _locks.discard(lock)
     (folder / LOCK_FILE).unlink(missing_ok=True)
 
 
