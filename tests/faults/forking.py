@@ -19,7 +19,7 @@ PRELOADED = [
     "emonet_lightning.cli", "emonet_lightning.stages", "emonet_lightning.run_cli", "emonet_lightning.export",
     "emonet_lightning.reporting.run_report", "emonet_lightning.packing.commands", "emonet_lightning.packing.shards",
     "emonet_lightning.data.embed_command", "timm", "open_clip", "webdataset", "torch.distributed", "scipy.stats",
-    "torch._dynamo", "torchvision.transforms", "sklearn.metrics",
+    "torch._dynamo", "torchvision.transforms", "sklearn.metrics", "warm",
 ]  # fmt: skip
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 """Of the process that is forked: threads do not live through a fork."""
@@ -133,8 +133,10 @@ def run(argv: Sequence[str], timeout: float = 120, **options: Any) -> tuple[int,
 
 def _serve() -> None:
     """Start the fork server, where it is not there, with one thread."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
+    here = str(Path(__file__).resolve().parent)
+    own = {**ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))}
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
     try:
         _context.set_forkserver_preload(PRELOADED)
         from multiprocessing import forkserver
@@ -170,7 +172,7 @@ def _child(
     os.environ.update(environment)
     tempfile.tempdir = None
     os.chdir(cwd)
-    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    multiprocessing.set_start_method(None, force=True)  # of workers: as in a process that was not forked from a server
     sys.argv = ["python -m emonet_lightning", *argv]
     if target is None:
         from emonet_lightning.cli import main

@@ -1,0 +1,83 @@
+"""SIGKILL at random moments, then the same command again: the run ends as one that was never killed."""
+
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+
+import forking
+import pytest
+import runs
+from campaign import run_campaign
+
+KILLS = 5
+"""Of each run, one after the other."""
+LONGEST = {"long": 1.5, "images": 2.0}
+"""Seconds until a kill: start-up and some epochs."""
+
+
+@pytest.fixture
+def chain(scenes, whole, place):
+    """Kills a run so many times, lets it end, and looks at what is left: `chain("long-003")`."""
+
+    def run(trial):
+        name = trial.partition("-")[0]
+        scene, expected, out = scenes[name], whole(name), place / f"killed-{trial}"
+        shutil.rmtree(out, ignore_errors=True)
+        drawn, kills, torn, lost = random.Random(trial), [], [], []
+        while len(kills) < KILLS:
+            before = runs.newest(out)
+            child = forking.start(scene.command(out), env=scene.environment)
+            delay = drawn.uniform(0, LONGEST[name])
+            ended = wait(child, delay)
+            if ended is None:
+                # sometimes all processes of the run, sometimes only the first: its workers live on for a while
+                child.kill(signal.SIGKILL, group=drawn.random() < 0.5)
+                ended = child.wait(60)
+            if ended != -signal.SIGKILL:
+                if ended == 0:
+                    break
+                return {"ok": False, "code": ended, "said": child.said()[-500:], "kills": len(kills)}
+            kills.append({"after": round(delay, 3), "step": runs.newest(out), "in": phase(child, out)})
+            torn += runs.damaged(out)
+            lost += [before] if runs.newest(out) < before else []
+        code, said = runs.finish(scene, out)
+        wrong = runs.differences(out, expected) if code == 0 else [said[-500:]]
+        again, said_again = runs.finish(scene, out)
+        nothing = again == 0 and "nothing to do" in said_again
+        shutil.rmtree(out, ignore_errors=True)
+        ok = not (wrong or torn or lost) and nothing
+        return {
+            "ok": ok, "kills": len(kills), "phases": dict(Counter(kill["in"] for kill in kills)), "moments": kills,
+            "differs": wrong, "torn": torn, "lost": lost, "finished_again": nothing,
+        }  # fmt: skip
+
+    return run
+
+
+def wait(child, seconds):
+    """Exit code if the child ends within that time."""
+    deadline = time.monotonic() + seconds
+    while child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return child.poll()
+
+
+def phase(child, out):
+    """What a killed run was at, by what it left and said."""
+    if (out / "manifest.json").is_file():
+        return "after training"
+    if any((out / "checkpoints").glob(".*.tmp")):
+        return "save"
+    return "training" if "labels:" in child.said() else "start-up"
+
+
+def test_a_run_that_was_killed_ends_as_one_that_was_not(chain, full):
+    runs_of = {"long": 30, "images": 15} if full else {"long": 1, "images": 1}
+    trials = [f"{name}-{number:03d}" for name, count in runs_of.items() for number in range(count)]
+    tally = run_campaign("sigkill", trials, chain, full=full)
+    assert tally.failed == []
+    phases = sum((Counter(outcome["phases"]) for outcome in tally.outcomes), Counter())
+    assert tally.total("kills") >= (200 if full else 8)
+    assert {"start-up", "training"} <= set(phases)
