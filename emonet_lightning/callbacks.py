@@ -216,7 +216,8 @@ class BestHeads(Callback):
         if self.folder is None or trainer.interrupted:
             return
         slugs = module.taxonomy.slugs
-        epochs = trainer.fit_loop.epoch_progress.current.processed
+        progress: Any = trainer.fit_loop.epoch_progress.current
+        epochs = progress.processed
         if not self.chosen:
             last = {"epoch": epochs - 1, "score": None, "by": "last"}
             self.chosen = [dict(last) for _ in slugs]

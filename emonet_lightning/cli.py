@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from emonet_lightning import __version__, interruption
-from emonet_lightning.errors import EmoNetError, InterruptedRunError, OutputError, UsageError, nearest
+from emonet_lightning.errors import EmoNetError, InterruptedRunError, OutputError, SaidElsewhere, UsageError, nearest
 
 
 class Command(NamedTuple):
@@ -83,6 +83,8 @@ def main(argv: list[str] | None = None) -> int:
         interruption.install()
     try:
         return _dispatch(argv)
+    except SaidElsewhere as error:
+        return error.exit_code
     except EmoNetError as error:
         message, code = str(error), error.exit_code
     except KeyboardInterrupt:

@@ -47,6 +47,14 @@ class InterruptedRunError(EmoNetError):
     exit_code = 75
 
 
+class SaidElsewhere(EmoNetError):
+    """Another process of the run has printed the cause; this one only ends, with the same exit code."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.exit_code = getattr(cause, "exit_code", 1)
+
+
 class EnvironmentProblem(EmoNetError):
     """The machine lacks something: network, a package, a device (exit 78)."""
 

@@ -14,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from emonet_lightning.messages import say
 from emonet_lightning.module import EmpathicInsightFace
+from emonet_lightning.processes import WatchedLauncher, check_alike, code_fingerprint, watch_parent
 
 # attainable, not peak. CUDA: H100/H200 class, NVLink inside a node, a 200 Gb/s network between nodes.
 _FLOPS = {"cuda": {"float32": 40e12, "bfloat16": 400e12}, "cpu": {"float32": 60e9, "bfloat16": 110e9}}
@@ -67,6 +68,21 @@ def step_cost(
 
 class HeadsDDP(DDPStrategy):
     """DDP that leaves the heads unwrapped where every process trains them alone."""
+
+    fingerprints: dict[str, str]
+    """What all processes must have in common, known before they meet; the command line sets it."""
+
+    def setup_environment(self) -> None:
+        """Meet the other processes; refuse one that runs other code or another configuration."""
+        super().setup_environment()
+        watch_parent()
+        check_alike(code=code_fingerprint(), **getattr(self, "fingerprints", {}))
+
+    def _configure_launcher(self) -> None:
+        super()._configure_launcher()
+        if self._start_method == "popen":
+            assert self.cluster_environment is not None
+            self._launcher = WatchedLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
 
     @property
     def replicated(self) -> bool:

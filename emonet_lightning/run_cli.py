@@ -4,9 +4,7 @@ What two classes share (taxonomy, encoder, seed) is said once, under `model`, an
 instance runs one ordinary run; `stages.py` composes several.
 """
 
-import inspect
 import logging
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,8 +27,9 @@ from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.callbacks import BestHeads, RunLogger, Throughput
 from emonet_lightning.checkpoints import FOLDER
 from emonet_lightning.data.face_data import FaceDataModule
-from emonet_lightning.errors import EmoNetError, UsageError, nearest
+from emonet_lightning.errors import EmoNetError, UsageError
 from emonet_lightning.module import EmpathicInsightFace
+from emonet_lightning.parser_messages import LINKED, explain
 from emonet_lightning.saving import IntervalCheckpoint
 from emonet_lightning.stopping import StopBetweenBatches
 
@@ -57,7 +56,6 @@ for noisy in ("lightning.pytorch", "lightning.fabric"):  # tips and device lists
 parallel.register()
 ExportKind = Literal["onnx", "onnx_images", "released"]
 _PARSERS: dict[str, tuple[Any, ...]] = {}
-LINKED = ("taxonomy", "extra_dimensions", "encoder")
 TRAINER_DEFAULTS: dict[str, Any] = {
     "logger": False,
     "max_epochs": 10,
@@ -167,7 +165,8 @@ class EmoNetCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except jsonargparse.ArgumentError as error:
-            raise UsageError(self._explain(str(error), args[0])) from error
+            known = [action.dest for action in self._subcommand_parsers[args[0]]._actions]
+            raise UsageError(explain(str(error), known)) from error
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration alone: LightningCLI lets a checkpoint's hyper-parameters silently win over it."""
@@ -182,41 +181,6 @@ class EmoNetCLI(LightningCLI):
         with _own_errors():
             built = parser.instantiate(found)
         return built.data, built.test_data
-
-    def _explain(self, message: str, subcommand: str) -> str:
-        message = " ".join(message.split())
-        if message.startswith('Parser key "model.per_emotion"'):
-            return (
-                "model.per_emotion: by emotion, each with lr, weight_decay or frozen, "
-                """as in --model.per_emotion='{"Anger": {"lr": 1e-4}, "Fear": {"frozen": true}}'"""
-            )
-        unknown = re.search(r"Expected a dot import path string: (\w+)", message)
-        if unknown:
-            known_classes = [cls.__name__ for cls in _subclasses(FaceDataModule) if not cls.__name__.startswith("_")]
-            return f"no data module is called '{unknown.group(1)}'; {nearest(unknown.group(1), known_classes)}"
-        lacking = re.search(r"given class_path '([\w.]+)': the following arguments are required: (\w+)", message)
-        if lacking:
-            return f"{lacking.group(1).rsplit('.', 1)[-1]} needs the option '{lacking.group(2)}'"
-        inside = re.search(r"Problem with given class_path '([\w.]+)': Option '([\w.]+)' is not accepted", message)
-        if inside:
-            path, key = inside.groups()
-            return f"unknown option '{key}' of {path.rsplit('.', 1)[-1]}; {nearest(key, _init_keys(path))}"
-        wrong = re.search(r"class_path '([\w.]+)': Parser key \"([\w.]+)\": (Expected .+? Got value: \S+)", message)
-        if wrong:
-            path, key, reason = wrong.groups()
-            return f"option '{key}' of {path.rsplit('.', 1)[-1]}: {reason}"
-        stray = re.search(r"[Uu]nrecognized arguments?: (\S+\.ya?ml)", message)
-        if stray:
-            return f"unexpected '{stray.group(1)}'; a configuration file is given as --config {stray.group(1)}"
-        outside = re.search(
-            r"(?:Group '([\w.]+)' )?does not accept option '([\w.]+)'|unrecognized arguments?: --([\w.]+)", message
-        )
-        if outside:
-            group, key = outside.group(1), outside.group(2) or outside.group(3)
-            key = f"{group}.{key}" if group and not key.startswith(f"{group}.") else key
-            known = [action.dest for action in self._subcommand_parsers[subcommand]._actions]
-            return f"unknown option '{key}'; {nearest(key, known)}"
-        return message if len(message) < 400 else message[:400] + " ..."
 
     def before_instantiate_classes(self) -> None:
         """Let loggers write into the run's folder where they would write into the working folder."""
@@ -250,6 +214,8 @@ class EmoNetCLI(LightningCLI):
         kwargs.setdefault("default_root_dir", str(folder) if folder else None)
         trainer = super().instantiate_trainer(**kwargs)
         trainer._signal_connector = _OwnSignals(trainer)
+        if isinstance(trainer.strategy, parallel.HeadsDDP) and self.identity is not None:
+            trainer.strategy.fingerprints = {"configuration": self.identity["config"]}
         loggers: list[Logger] = list(trainer.loggers)
         if folder is not None and self.subcommand == "fit":
             loggers.append(RunLogger(folder))
@@ -298,16 +264,3 @@ def _own_errors() -> Iterator[None]:
         if isinstance(error.__cause__ or error.__context__, EmoNetError):
             raise (error.__cause__ or error.__context__) from None  # type: ignore[misc]
         raise
-
-
-def _init_keys(class_path: str) -> set[str]:
-    """Names of a data module's options, those passed on to its parent included."""
-    name = class_path.rsplit(".", 1)[-1]
-    chosen = [cls for cls in _subclasses(FaceDataModule) if cls.__name__ == name]
-    signatures = [inspect.signature(cls).parameters for cls in (*chosen, FaceDataModule)]
-    return {key for parameters in signatures for key in parameters} - {"self", "kwargs", "parts", *LINKED}
-
-
-def _subclasses(cls: type) -> list[type]:
-    children: list[type] = cls.__subclasses__()
-    return [found for child in children for found in (child, *_subclasses(child))]

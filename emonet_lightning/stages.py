@@ -35,6 +35,7 @@ from emonet_lightning.judging import (
 from emonet_lightning.messages import say
 from emonet_lightning.packing.ledger import USE_FILE
 from emonet_lightning.preflight import check_run, check_same_run
+from emonet_lightning.processes import said_once
 from emonet_lightning.resuming import DONE, Attempt, attempt
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.tracking import log_test
@@ -74,7 +75,11 @@ def fit(argv: list[str]) -> None:
             for stage, config in zip(stages, parsed, strict=True)
         ]
         _write_yaml(folder / RUN_FILE, {"stages": overrides})
-    with _claimed(folder), attempt(folder, [stage_folder(folder, stage) for stage in stages], parsed[0]) as run:
+    with (
+        _claimed(folder),
+        said_once(folder),
+        attempt(folder, [stage_folder(folder, stage) for stage in stages], parsed[0]) as run,
+    ):
         previous: Path | None = None
         for stage, config in zip(stages, parsed, strict=True):
             previous = _run_stage(stage, config, folder, previous, run)

@@ -12,6 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from emonet_lightning import interruption
 from emonet_lightning.checkpoints import VerifiedCheckpointIO
 from emonet_lightning.errors import InterruptedRunError
+from emonet_lightning.processes import note_failure, several
 
 _AGREE_SECONDS = 0.2  # between two agreements of several processes: a fraction of any grace period
 
@@ -37,6 +38,11 @@ class StopBetweenBatches(Callback):
         if trainer.world_size > 1 and self.group is None and torch.distributed.is_initialized():
             self.group = torch.distributed.new_group(backend="gloo")
         self.stop_if_asked(trainer, "before the first step", always=True)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Be the one that says why, before the others notice that this process is gone."""
+        if self.run is not None and several():
+            note_failure(self.run)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -20,8 +20,10 @@ from emonet_lightning.data.rows import ImageInputs
 from emonet_lightning.data.sampling import check_batch_size
 from emonet_lightning.encoders import EncoderSpec, preprocess_spec
 from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.io import fingerprint
 from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.packing.seals import registered
+from emonet_lightning.processes import check_alike
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.transforms import Augmentation
 
@@ -149,6 +151,7 @@ class FaceDataModule(FeedingModule):
             return
         self.open(stage)
         assert self.labels is not None
+        check_alike(data=fingerprint(self.fingerprint()))
         if self.mode == "cached":
             self.open_features([self._feature_folder(packed, stage) for packed in self.sets])
         if stage == "fit" and self.sampling == "rows" and self.batch_size > (count := len(self.rows["train"])):

@@ -1,0 +1,161 @@
+"""Several processes of one run: they begin alike, they end together, and one of them says why.
+
+A process that is gone shows in the next collective operation of the others, as an error of the transport. But they may
+be in none for minutes (the encode pass), so each also watches those that it can see: parent and children.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+
+from emonet_lightning.errors import EmoNetError, InterruptedRunError, SaidElsewhere, UsageError
+from emonet_lightning.io import fingerprint, sha256_file
+from emonet_lightning.messages import is_first_process
+
+FAILURE_FILE = ".failure"
+_POLL_SECONDS = 0.5
+_GRACE_SECONDS = 8.0  # for a process to end by itself after another one has died
+_noted: set[Path] = set()
+
+
+def several() -> bool:
+    """Whether this run has more than one process."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized() and _world_size() > 1
+
+
+def check_alike(**known: str) -> None:
+    """Compare what every process knows, as fingerprints; nothing where there is one process.
+
+    Raises:
+        UsageError: one differs; names what, and which process.
+    """
+    if not several():
+        return
+    every: list[Any] = [None] * _world_size()
+    torch.distributed.all_gather_object(every, known)
+    for rank, other in enumerate(every):
+        for key, value in every[0].items():
+            if other.get(key) != value:
+                raise UsageError(
+                    f"process {rank} has other {key} (fingerprint {str(other.get(key))[:12]}) than process 0 "
+                    f"({value[:12]}); start all of them with the same code, configuration and files"
+                )
+
+
+def code_fingerprint() -> str:
+    """Digest of this package's source files and PyTorch's version."""
+    root = Path(__file__).parent
+    files = {str(path.relative_to(root)): sha256_file(path) for path in sorted(root.rglob("*.py"))}
+    return fingerprint([files, torch.__version__.partition("+")[0]])
+
+
+# -- one of them says why --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def said_once(folder: Path) -> Iterator[None]:
+    """Let only the process that failed first say why; an error of the transport becomes one line.
+
+    Raises:
+        SaidElsewhere: another process has said it.
+    """
+    if is_first_process():
+        (folder / FAILURE_FILE).unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        if not several():
+            raise
+        plain = error
+        if not isinstance(error, EmoNetError) and is_transport_error(error):
+            plain = InterruptedRunError(f"{folder}: a process of this run has died; the same command goes on")
+        if not note_failure(folder):
+            raise SaidElsewhere(plain) from error
+        if plain is error:
+            raise
+        raise plain from error
+    else:
+        if is_first_process():
+            (folder / FAILURE_FILE).unlink(missing_ok=True)
+
+
+def note_failure(folder: Path) -> bool:
+    """Say that this process has failed; returns whether it is the first one that did."""
+    if folder in _noted:
+        return True
+    try:
+        os.close(os.open(folder / FAILURE_FILE, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    except OSError:  # a folder that cannot be written: better said twice than never
+        return True
+    _noted.add(folder)
+    return True
+
+
+def is_transport_error(error: BaseException) -> bool:
+    """Whether an error says no more than that another process is gone."""
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word in text for word in ("gloo", "nccl", "connection closed"))
+
+
+# -- they end together -----------------------------------------------------------------------------------------------
+
+
+class WatchedLauncher(_SubprocessScriptLauncher):
+    """Starts the processes of further devices, and ends all when one dies: with a line that says so."""
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
+        """Start the other processes, then call `function`."""
+        environment = self.cluster_environment
+        environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        if not environment.creates_processes_externally:
+            self._call_children_scripts()
+            threading.Thread(target=_watch_children, args=(self.procs,), daemon=True).start()
+        return function(*args, **kwargs)
+
+
+def watch_parent() -> None:
+    """End this process soon after the one that started it, where that was the first process of the run."""
+    if int(os.environ.get("LOCAL_RANK") or 0) > 0 and "EMONET_PARENT" in os.environ:
+        threading.Thread(target=_watch_parent, args=(int(os.environ["EMONET_PARENT"]),), daemon=True).start()
+    else:
+        os.environ["EMONET_PARENT"] = str(os.getpid())
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_POLL_SECONDS)
+    time.sleep(_GRACE_SECONDS)
+    os._exit(InterruptedRunError.exit_code)
+
+
+def _watch_children(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    while all(child.poll() is None or child.returncode == 0 for child in children):
+        if all(child.returncode == 0 for child in children):
+            return
+        time.sleep(_POLL_SECONDS)
+    time.sleep(_GRACE_SECONDS)  # this process usually meets it in a collective operation, and ends in order
+    rank, dead = next((rank, child) for rank, child in enumerate(children, start=1) if child.returncode)
+    for child in children:
+        with contextlib.suppress(OSError):
+            child.kill()
+    how = f"was killed by signal {-dead.returncode}" if dead.returncode < 0 else f"ended with {dead.returncode}"
+    print(f"error: process {rank} of this run {how}; the same command goes on", file=sys.stderr, flush=True)
+    os._exit(InterruptedRunError.exit_code)
+
+
+def _world_size() -> int:
+    return int(torch.distributed.get_world_size())
