@@ -28,7 +28,7 @@ def fail_points(name: str) -> Callable[[str], None]:
 
     def failure(point: str) -> None:
         for rule in asked.split(","):
-            where, _, action = rule.partition("=")
+            where, _, action = rule.rpartition("=")
             pattern, _, at = where.rpartition("@")
             action, _, time = action.partition("#")
             if at != point or not fnmatch.fnmatchcase(name, pattern):

@@ -1,0 +1,90 @@
+"""A run that never gets further is given up; one that is asked to stop, or that gains, is not."""
+
+import json
+
+import pytest
+from small_runs import newest
+
+from emonet_lightning.attempts import INTERRUPTED, begin_attempt, end_attempt
+from emonet_lightning.cli import main
+from emonet_lightning.errors import CrashLoopError
+
+
+def crash(folder, progress, how=None):
+    begin_attempt(folder, progress, 3)
+    if how:
+        end_attempt(folder, how)
+
+
+def test_the_third_restart_without_progress_ends_with_70_and_the_next_is_free(tmp_path):
+    for how in ("DataError: x", None, "DataError: y"):
+        crash(tmp_path, [0, 5, 2], how)
+    with pytest.raises(CrashLoopError, match=r"started 3 times without getting further \(DataError: y\)") as found:
+        begin_attempt(tmp_path, [0, 5, 2], 3)
+    assert found.value.exit_code == 70
+    begin_attempt(tmp_path, [0, 5, 2], 3)
+
+
+@pytest.mark.parametrize("case", ["gains", "asked to stop", "no limit", "half a line"])
+def test_other_starts_go_on(tmp_path, case):
+    for step in range(6):
+        begin_attempt(tmp_path, [0, step if case == "gains" else 1, 0], 0 if case == "no limit" else 3)
+        if case == "asked to stop":
+            end_attempt(tmp_path, INTERRUPTED)
+        if case == "half a line":
+            path = tmp_path / "attempts.jsonl"
+            path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.fixture
+def words(small_sets, encoder_options, tmp_path):
+    return [
+        "fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", "--trainer.accelerator=cpu",
+        "--trainer.devices=1", "--trainer.max_epochs=2", "--trainer.enable_progress_bar=false", "--model.widths=[8]",
+        *encoder_options, f"--out={tmp_path / 'run'}",
+    ]  # fmt: skip
+
+
+def test_a_run_that_crashes_at_one_place_ends_with_70(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EMONET_FAILPOINT", "step=*@written=ENOSPC#1")
+    from emonet_lightning import fail_points
+
+    codes = []
+    for _ in range(4):
+        fail_points._times.clear()
+        codes.append(main(words))
+    assert codes == [74, 74, 74, 70]
+    assert "started 3 times without getting further (OutputError" in capsys.readouterr().err
+    monkeypatch.delenv("EMONET_FAILPOINT")
+    assert main(words) == 0
+
+
+def test_resume_says_what_must_be_there(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert main(words) == 66
+    assert "holds no run to go on with (--resume required" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "run.json").exists()
+    assert main([*words, "--resume=auto"]) == 0
+    first = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "DONE").unlink()
+    for found in (tmp_path / "run" / "checkpoints").glob("*.ckpt"):
+        found.write_bytes(b"")
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
+    assert main(words) == 65
+    assert "no checkpoint can be used" in capsys.readouterr().err
+    assert main([*words, "--resume=never"]) == 0
+    assert newest(tmp_path / "run" / "checkpoints") is not None
+    assert json.loads((tmp_path / "run" / "run.json").read_text()) == first
+    assert main([*words, "--resume=sometimes"]) == 2
+
+
+def test_a_checkpoint_of_another_run_is_refused(words, tmp_path, capsys):
+    assert main(words) == 0
+    path = newest(tmp_path / "run" / "checkpoints")
+    other = [*words[:-1], f"--out={tmp_path / 'other'}"]
+    assert main([*other, "--ckpt_path", str(path)]) == 65
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    own, theirs = (json.loads((tmp_path / name / "run.json").read_text())["id"] for name in ("other", "run"))
+    assert own in said
+    assert theirs in said
+    assert main([*other, "--ckpt_path", str(path), "--resume=auto"]) == 2
