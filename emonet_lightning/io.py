@@ -88,7 +88,12 @@ def atomic_write_named(folder: Path | str, write: Callable[[BinaryIO], None], na
     folder = Path(folder)
 
     def fill(temporary: Path, stream: "HashingStream") -> str:
-        write(cast(BinaryIO, stream))
+        try:
+            write(cast(BinaryIO, stream))
+        except Exception:
+            if stream.error is not None:  # a library that finishes its file all the same raises about that
+                raise stream.error from None
+            raise
         return stream.hexdigest()
 
     return _atomic_write(folder / name("x"), fill, lambda digest: folder / name(digest))[0]
@@ -102,14 +107,20 @@ class HashingStream:
         self._sha256 = hashlib.sha256()
         self._failure = failure
         self._writes = 0
+        self.error: OSError | None = None
+        """What the operating system said to the first write that it refused."""
 
     def write(self, data: Any) -> int:
         """Write bytes; returns how many."""
         self._writes += 1
-        if self._writes == 2:
-            self._failure("half")
-        self._sha256.update(data)
-        return self._raw.write(data)
+        try:
+            if self._writes == 2:
+                self._failure("half")
+            self._sha256.update(data)
+            return self._raw.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
 
     def write_halves(self, data: bytes) -> None:
         """Write bytes in two parts, as a kill may leave them."""
