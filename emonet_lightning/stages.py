@@ -124,7 +124,8 @@ def _run_stage(stage: Stage, config: dict[str, Any], folder: Path, previous: Pat
         say(f"\n== stage {stage.name} ==")
     _write_yaml(own / RUN_FILE, without(config, *NOT_THE_RUN))
     _test(own, EmoNetCLI(["fit", *arguments], identity=identity, run=folder))
-    if not config["trainer"]["fast_dev_run"]:  # a few batches to see whether it works are no run
+    # a few batches to see whether it works are no run; a run of one stage is done when it is reported, too
+    if stage.name and not config["trainer"]["fast_dev_run"]:
         _mark_done(own)
     return own
 
