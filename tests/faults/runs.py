@@ -10,7 +10,8 @@ import torch
 from emonet_lightning.checkpoints import FOLDER, load_verified, named_checkpoints
 from emonet_lightning.io import sha256_file
 
-FILES = ("heads.safetensors", "manifest.json", "metrics.jsonl")
+OF_THE_MOMENT = ("run.json", "attempts.jsonl", "timing.jsonl", "test_use.json", "report.md")
+"""Files that tell of ids, folders, times or counts of starts; so do pictures, and PyTorch files of the export."""
 _OF_THE_START = ("run", "logs")
 """In a checkpoint: the run's id, and how long the file of measured times was."""
 
@@ -68,11 +69,12 @@ def damaged(folder: Path) -> list[str]:
     return found
 
 
-def differences(folder: Path, expected: Path) -> list[str]:
+def differences(folder: Path, expected: Path) -> list[Any]:
     """Return in what a finished run differs from another: files, and all that its last checkpoint holds."""
     if not (folder / "DONE").is_file():
         return ["not finished"]
-    found = [name for name in FILES if sha256_file(folder / name) != sha256_file(expected / name)]
+    digests = [files(place) for place in (folder, expected)]
+    found = sorted({*digests[0].items()} ^ {*digests[1].items()})
     ends = [named_checkpoints(place / FOLDER)[0] for place in (folder, expected)]
     if ends[0].step != ends[1].step:
         return [*found, f"ended at step {ends[0].step}, not {ends[1].step}"]
@@ -81,6 +83,17 @@ def differences(folder: Path, expected: Path) -> list[str]:
         for key in _OF_THE_START:
             content.pop(key, None)
     return [*found, *unequal(one, two)]
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Digests of a run's files, by path; without checkpoints, and of some no more than that they are there."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not path.name.startswith(".") and name.parts[0] != FOLDER:
+            momentary = path.name in OF_THE_MOMENT or path.suffix in (".png", ".pdf", ".pth")
+            found[str(name)] = "" if momentary else sha256_file(path)
+    return found
 
 
 def unequal(one: Any, two: Any, name: str = "checkpoint") -> list[str]:

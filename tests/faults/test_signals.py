@@ -112,7 +112,8 @@ def interrupt(commands, scenes, whole, place):
         ok = ok and "interrupted by " + number in said.splitlines()[-1]
         shutil.rmtree(out, ignore_errors=True)
         return {
-            "ok": ok, **found, "step": step, "kept": kept, "age": age, "lost": lost, "differs": wrong, "said": said[-300:],
+            "ok": ok, **found, "step": step, "kept": kept, "age": age, "lost": lost, "differs": wrong,
+            "said": said[-300:],
         }  # fmt: skip
 
     return run
