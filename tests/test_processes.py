@@ -1,0 +1,101 @@
+"""Two processes of one run: they begin alike, stop together whichever is asked, and one says why."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from small_runs import newest
+
+import emonet_lightning
+
+
+@pytest.fixture
+def words(small_sets, encoder_options):
+    return [
+        "fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", "--data.batch_size=40",
+        "--model.widths=[8]", "--model.dropout=0.3", "--trainer.accelerator=cpu", "--trainer.devices=2",
+        "--trainer.strategy=ddp", "--trainer.enable_progress_bar=false", "--checkpoint_every=0", *encoder_options,
+    ]  # fmt: skip
+
+
+def start(words, cwd=None, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "emonet_lightning", *words],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True, cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )  # fmt: skip
+
+
+def end(process, seconds=60):
+    try:
+        _, said = process.communicate(timeout=seconds)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, said
+
+
+def second_process(first):
+    children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    names = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    return next(int(child) for child, name in names.items() if b"emonet_lightning" in name)
+
+
+@pytest.mark.parametrize(("asked", "parallel"), [(0, "replicated"), (1, "ddp")])
+def test_a_signal_to_either_process_stops_both_and_the_run_goes_on_to_the_same_bits(words, tmp_path, asked, parallel):
+    words = [*words, f"--model.parallel={parallel}"]
+    run = tmp_path / "run"
+    process = start([*words, "--trainer.max_epochs=30", f"--out={run}"])
+    while newest(run / "checkpoints") is None and process.poll() is None:
+        time.sleep(0.02)
+    os.kill(process.pid if asked == 0 else second_process(process.pid), signal.SIGUSR1)
+    code, said = end(process)
+    assert code == 75, said
+    assert said.count("error:") == 1
+    assert "interrupted by SIGUSR1" in said
+    assert "Traceback" not in said
+    code, said = end(start([*words, "--trainer.max_epochs=30", f"--out={run}"]), 120)
+    assert code == 0, said
+    assert "going on from" in said
+    code, said = end(start([*words, "--trainer.max_epochs=30", f"--out={tmp_path / 'whole'}"]), 120)
+    assert code == 0, said
+    for name in ("heads.safetensors", "metrics.jsonl"):
+        assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert load_file(run / "heads.safetensors")
+
+
+def test_an_error_of_one_process_ends_both_and_is_said_once(words, tmp_path, small_sets):
+    """A block of features that only the first process has to make cannot be written."""
+    cache = tmp_path / "cache"
+    environment = {"EMONET_CACHE": str(cache), "EMONET_FAILPOINT": "000000.safetensors@written=EIO"}
+    code, said = end(start([*words, f"--out={tmp_path / 'run'}"], **environment))
+    assert code == 74, said
+    assert said.count("error:") == 1
+    assert "Input/output error" in said
+    assert "Traceback" not in said
+
+
+def test_other_code_in_one_process_is_refused(words, tmp_path):
+    copy = tmp_path / "other"
+    shutil.copytree(Path(emonet_lightning.__file__).parent, copy / "emonet_lightning")
+    with (copy / "emonet_lightning" / "losses.py").open("a") as stream:
+        stream.write("\n# another release\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": "2"}
+    words = [*words, f"--out={tmp_path / 'run'}"]
+    first = start(words, LOCAL_RANK="0", **shared)
+    second = start(words, cwd=copy, LOCAL_RANK="1", PYTHONPATH=str(copy), **shared)
+    found = [end(process) for process in (first, second)]
+    assert [code for code, _ in found] == [2, 2], found
+    said = found[0][1] + found[1][1]
+    assert said.count("error:") == 1
+    assert "process 1 has other code" in said
