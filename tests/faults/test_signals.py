@@ -3,8 +3,6 @@
 import json
 import random
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import forking
@@ -12,8 +10,7 @@ import moments
 import pytest
 import runs
 from campaign import run_campaign
-
-from emonet_lightning.io import sha256_file
+from commands import commands, contents
 
 
 class Phase(NamedTuple):
@@ -53,32 +50,13 @@ PHASES = {
 
 
 @pytest.fixture(scope="module")
-def commands(scenes, small_sets, encoder_options, whole, place) -> dict[str, Callable[[Path], list[str]]]:
+def lines(scenes, small_sets, encoder_options, whole, place):
     """Command lines by name, given a folder to write into."""
-    encoder = [word.replace("--model.encoder", "--encoder") for word in encoder_options]
-    images = place / "images"
-    if not images.is_dir():
-        from emonet_lightning.packing.packed import PackedSet
-
-        packed = PackedSet.open(small_sets["big"])
-        images.mkdir()
-        for row in range(48):
-            (images / f"{row:03d}.jpg").write_bytes(packed.read_image(row))
-    views = ["--views=4", "--augmentation.hflip=0.5"]
-    lines: dict[str, Callable[[Path], list[str]]] = {
-        "predict": lambda out: [
-            "predict", str(images), f"--out={out / 'scores.csv'}", f"--run={whole('tested')}", "--batch_size=8",
-        ],
-        "embed": lambda out: ["embed", str(small_sets["big"]), *encoder, *views, f"--cache_dir={out}"],
-        "pack": lambda out: [
-            "pack", str(images), f"--out={out}", "--shard_size=6", "--num_processes=2", "--near_duplicates=ignore",
-        ],
-    }  # fmt: skip
-    return {**{name: scene.command for name, scene in scenes.items()}, **lines}
+    return commands(scenes, small_sets["big"], encoder_options, lambda: whole("tested"), place)
 
 
 @pytest.fixture
-def interrupt(commands, scenes, whole, place):
+def interrupt(lines, scenes, whole, place):
     """Sends a signal in a phase, looks at what was kept, and lets the same command end."""
 
     def run(trial):
@@ -89,7 +67,7 @@ def interrupt(commands, scenes, whole, place):
         shutil.rmtree(out, ignore_errors=True)
         note.unlink(missing_ok=True)
         time = drawn.randint(first, last)
-        words = commands[phase.command](out)
+        words = lines[phase.command](out)
         environment = moments.at(function, time, number, note)
         fit = phase.command in scenes
         environment |= scenes[phase.command].environment if fit else {}
@@ -107,7 +85,7 @@ def interrupt(commands, scenes, whole, place):
         elif fit:
             wrong = runs.differences(out, whole(phase.command))
         else:
-            wrong = sorted({*whole_files(phase.command, commands, place).items()} ^ {*contents(out).items()})
+            wrong = sorted({*whole_files(phase.command, lines, place).items()} ^ {*contents(out).items()})
         ok = code == 75 and age <= 1 and not lost and not runs.damaged(out) and not wrong and "Traceback" not in said
         ok = ok and "interrupted by " + number in said.splitlines()[-1]
         shutil.rmtree(out, ignore_errors=True)
@@ -119,22 +97,16 @@ def interrupt(commands, scenes, whole, place):
     return run
 
 
-def contents(folder):
-    """Digests of files, by path; what belongs to the moment or the machine is left out."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
-    return {str(path.relative_to(folder)): sha256_file(path) for path in files}
-
-
 def blocks(folder):
     """Committed parts of what a command makes."""
     return [name for name in (contents(folder) if folder.is_dir() else []) if name.endswith((".safetensors", ".tar"))]
 
 
-def whole_files(name, commands, place):
+def whole_files(name, lines, place):
     """What the command leaves that nothing happened to."""
     out = place / f"whole {name}"
     if not out.is_dir():
-        code, said = forking.run(commands[name](out), 120)
+        code, said = forking.run(lines[name](out), 120)
         assert code == 0, said
     return contents(out)
 

@@ -1,0 +1,51 @@
+"""Commands that write: those of the scenes, and encoding, packing, scoring, exporting a set that is small."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import runs
+
+from emonet_lightning.io import sha256_file
+from emonet_lightning.packing.packed import PackedSet
+
+Command = Callable[[Path], list[str]]
+"""From the folder to write into to the words of the command line."""
+
+
+def commands(
+    scenes: dict[str, runs.Scene], big: Path, encoder: list[str], trained: Callable[[], Path], place: Path
+) -> dict[str, Command]:
+    """Return command lines by name.
+
+    Args:
+        scenes: runs.
+        big: packed set.
+        encoder: options of the model's encoder.
+        trained: makes a run to score with, where it is not there.
+        place: folder for images.
+    """
+    images = place / "images"
+    if not images.is_dir():
+        packed = PackedSet.open(big)
+        images.mkdir()
+        for row in range(48):
+            (images / f"{row:03d}.jpg").write_bytes(packed.read_image(row))
+    own = [word.replace("--model.encoder", "--encoder") for word in encoder]
+    views = ["--views=4", "--augmentation.hflip=0.5"]
+    return {
+        **{name: scene.command for name, scene in scenes.items()},
+        "predict": lambda out: [
+            "predict", str(images), f"--out={out / 'scores.csv'}", f"--run={trained()}", "--batch_size=8",
+        ],
+        "export": lambda out: ["export", f"--run={trained()}", f"--out={out}", "--released"],
+        "embed": lambda out: ["embed", str(big), *own, *views, f"--cache_dir={out}"],
+        "pack": lambda out: [
+            "pack", str(images), f"--out={out}", "--shard_size=6", "--num_processes=2", "--near_duplicates=ignore",
+        ],
+    }  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Digests of a folder's files, by path; PyTorch files hold the name that they were written under."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    return {str(path.relative_to(folder)): "" if path.suffix == ".pth" else sha256_file(path) for path in files}
