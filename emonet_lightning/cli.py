@@ -4,6 +4,7 @@ A command's options are its function's signature. What only one command needs is
 is quick and `predict` never loads Lightning. An error that a user can mend is one line on standard error.
 """
 
+import contextlib
 import importlib
 import inspect
 import os
@@ -79,10 +80,10 @@ def main(argv: list[str] | None = None) -> int:
     # before PyTorch is imported: threads that spin at barriers made a step 15 times slower on a busy 2-core machine
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # first of all: a signal during the seconds of imports must not be lost
-    if argv and argv[0] in INTERRUPTIBLE and threading.current_thread() is threading.main_thread():
-        interruption.install()
+    watched = argv and argv[0] in INTERRUPTIBLE and threading.current_thread() is threading.main_thread()
     try:
-        return _dispatch(argv)
+        with interruption.installed() if watched else contextlib.nullcontext():
+            return _dispatch(argv)
     except SaidElsewhere as error:
         return error.exit_code
     except EmoNetError as error:

@@ -6,6 +6,8 @@ the same thing, and hang. A second signal ends the process at once.
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from emonet_lightning.errors import InterruptedRunError
@@ -27,6 +29,18 @@ def uninstall() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Answer with a flag while a command runs; its caller's handlers are put back."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    install()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def requested() -> str | None:
