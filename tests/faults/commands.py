@@ -31,6 +31,7 @@ def commands(
         for row in range(48):
             (images / f"{row:03d}.jpg").write_bytes(packed.read_image(row))
     own = [word.replace("--model.encoder", "--encoder") for word in encoder]
+    pack = ["pack", str(images), "--shard_size=6", "--near_duplicates=ignore"]
     views = ["--views=4", "--augmentation.hflip=0.5"]
     return {
         **{name: scene.command for name, scene in scenes.items()},
@@ -39,13 +40,14 @@ def commands(
         ],
         "export": lambda out: ["export", f"--run={trained()}", f"--out={out}", "--released"],
         "embed": lambda out: ["embed", str(big), *own, *views, f"--cache_dir={out}"],
-        "pack": lambda out: [
-            "pack", str(images), f"--out={out}", "--shard_size=6", "--num_processes=2", "--near_duplicates=ignore",
-        ],
+        "pack": lambda out: [*pack, f"--out={out}", "--num_processes=2"],
+        "pack_alone": lambda out: [*pack, f"--out={out}", "--num_processes=1"],
     }  # fmt: skip
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Digests of a folder's files, by path; PyTorch files hold the name that they were written under."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    """Digests of a folder's files, by path, without notes of who writes; PyTorch files hold the name they had then."""
+    files = [
+        path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith((".", "writer-"))
+    ]
     return {str(path.relative_to(folder)): "" if path.suffix == ".pth" else sha256_file(path) for path in files}

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def recorded(argv: Sequence[str]) -> int:
         if event == "call" and frame.f_code.co_name == "failure" and "fail_points" in frame.f_code.co_filename:
             sites.append(f"{frame.f_locals['name']} {frame.f_locals['point']}")
 
+    threading.setprofile(look)
     sys.setprofile(look)
     try:
         return _main(argv)
