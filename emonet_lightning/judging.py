@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save as safetensors_save
 
@@ -21,6 +20,7 @@ from emonet_lightning.preflight import decisive
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.tracking import log_test
+from emonet_lightning.yaml_files import dump_yaml, read_yaml
 
 RUN_FILE = "run.yaml"
 RESULTS_FILE = "results.json"
@@ -53,7 +53,7 @@ def _evaluate(subcommand: str, argv: list[str]) -> None:
         base = without(base, "test_data", "export", "neutral", "out", "ckpt_path", "best_heads", "stages")
         base["model"] = without(base["model"], "init_heads_from", "reinit_last_layer")
         base["trainer"] = without(base["trainer"], "logger", "callbacks")
-        arguments = ["--config", yaml.safe_dump(base, sort_keys=False), *arguments]
+        arguments = ["--config", dump_yaml(base), *arguments]
         out = out or str(options.run)
     elif not any(word.startswith("--model.init_heads_from") for word in argv) and not options.configs:
         raise UsageError(f"{subcommand}: name a finished run with --run DIR, or a configuration with --config FILE")
@@ -121,7 +121,7 @@ def run_config(folder: Path | str) -> dict[str, Any]:
     path = Path(folder) / RUN_FILE
     if not path.is_file():
         raise MissingInputError(f"{folder}: no {RUN_FILE}: not the folder of a run")
-    config = yaml.safe_load(path.read_text())
+    config = read_yaml(path)
     return config["stages"][-1]["overrides"] if "stages" in config else config
 
 

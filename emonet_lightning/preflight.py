@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.callbacks import BestHeads
@@ -26,7 +25,9 @@ from emonet_lightning.packing.packed import MANIFEST, PackedSet
 from emonet_lightning.packing.seals import refuse_sealed, seal_of
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.schedule import check_steps_per_call
+from emonet_lightning.secrets_redaction import redact
 from emonet_lightning.taxonomy import Taxonomy
+from emonet_lightning.yaml_files import read_yaml
 
 # a stage's starting heads are those of the stage before, wherever they lie
 _HARMLESS = {"init_heads_from", "num_workers", "num_threads", "cache_dir", "steps_per_call"}
@@ -79,7 +80,7 @@ def check_same_run(path: Path, config: dict[str, Any]) -> None:
     """
     if not path.is_file():
         return
-    before, now = (decisive(content) for content in (yaml.safe_load(path.read_text()), config))
+    before, now = (decisive(content) for content in (read_yaml(path), redact(config)))
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise UsageError(

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -38,7 +37,9 @@ from emonet_lightning.preflight import check_run, check_same_run
 from emonet_lightning.processes import said_once
 from emonet_lightning.resuming import DONE, Attempt, attempt
 from emonet_lightning.run_cli import EmoNetCLI
+from emonet_lightning.secrets_redaction import redact
 from emonet_lightning.tracking import log_test
+from emonet_lightning.yaml_files import dump_yaml
 
 NOT_THE_RUN = ("out", "ckpt_path", "resume", "max_stuck_restarts")
 """Options of one start of a run."""
@@ -184,7 +185,7 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
 
 @rank_zero_only
 def _write_yaml(path: Path, content: dict[str, Any]) -> None:
-    atomic_write(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    atomic_write(path, dump_yaml(redact(content)))
 
 
 @rank_zero_only

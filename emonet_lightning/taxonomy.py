@@ -12,9 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from emonet_lightning.errors import DataError, MissingInputError, nearest
+from emonet_lightning.yaml_files import parse_yaml, read_yaml
 
 _FOLDER = resources.files("emonet_lightning") / "taxonomies"
 _KEYS = {"name", "levels", "families", "emotions", "extra_dimensions"}
@@ -74,17 +73,13 @@ class Taxonomy:
             entry.name.removesuffix(".yaml"): entry for entry in _FOLDER.iterdir() if entry.name == "emonet40.yaml"
         }
         if source in builtin:
-            text = builtin[source].read_text()
+            content = parse_yaml(builtin[source].read_bytes(), f"taxonomy '{source}'")
         elif Path(source).is_file():
-            text = Path(source).read_text()
+            content = read_yaml(source)
         else:
             raise MissingInputError(
                 f"taxonomy '{source}': no such file and no built-in of that name; {nearest(source, builtin)}"
             )
-        try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise DataError(f"taxonomy '{source}': not YAML ({' '.join(str(error).split())})") from error
         return cls._from_content(source, content, extra_dimensions)
 
     @classmethod
@@ -185,7 +180,7 @@ class Taxonomy:
 
 def released_neutral_means(taxonomy: Taxonomy) -> list[float]:
     """Return the released heads' mean outputs on neutral faces [K], in the taxonomy's order."""
-    means = yaml.safe_load((_FOLDER / "released_neutral_means.yaml").read_text())["neutral_mean"]
+    means = parse_yaml((_FOLDER / "released_neutral_means.yaml").read_bytes(), "released means")["neutral_mean"]
     return [float(means[slug]) for slug in taxonomy.slugs]
 
 

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import yaml
 
@@ -27,7 +27,7 @@ _NUMBERS = ("int", "float", "timestamp", "bool")
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Numbers as JSON and Python write them: `1e-3` is one, `12:30` and `2024-01-01` are text."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in found if tag.removeprefix(_STANDARD) not in _NUMBERS]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

@@ -433,7 +433,7 @@ def test_a_users_own_map_of_three_classes_uses_only_its_heads(tmp_path):
         (OWN_MAP.replace("blue: Down", "blue: Dawn"), "did you mean 'Down'"),
         (OWN_MAP.replace("classes:", "clases:"), "did you mean 'classes'"),
         (OWN_MAP.replace("amusement:", "elation:"), "mapped twice"),
-        (OWN_MAP.replace("amusement:", "Elation :"), "line 7: 'Elation' is there twice"),
+        (OWN_MAP.replace("amusement:", "Elation :"), "'Elation' stands twice, in lines"),
         (OWN_MAP.replace("1.2", "-1"), "cutoff_factor must be a number above 0"),
         (OWN_MAP.replace("field: mood", "pattern: '_(a)(b)'"), "one group"),
         (OWN_MAP.replace("field: mood", "pattern: '('"), "no regular expression"),

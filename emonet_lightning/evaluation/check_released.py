@@ -9,7 +9,6 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
 from emonet_lightning.errors import DataError
 from emonet_lightning.evaluation.agreement import krippendorff_alpha, oracle_kappa_binned, pooled_rater_kappa, spearman
@@ -19,6 +18,7 @@ from emonet_lightning.evaluation.estimates import Sets, emotion_sets
 from emonet_lightning.evaluation.trivial import trivial_systems
 from emonet_lightning.ratings.panel import Panel, SystemScores, slots
 from emonet_lightning.taxonomy import Taxonomy
+from emonet_lightning.yaml_files import parse_yaml
 
 _FILE = resources.files("emonet_lightning") / "evaluation" / "released_figures.yaml"
 _MIN_IMAGES = 100
@@ -57,7 +57,7 @@ def compare_published(
     Raises:
         DataError: the taxonomy is another one.
     """
-    published = published or yaml.safe_load(_FILE.read_text())
+    published = published or parse_yaml(_FILE.read_bytes(), "released figures")
     for slug in published["alpha_interval"]["emotions"]:
         if slug not in taxonomy.slugs:
             raise DataError(f"taxonomy '{taxonomy.name}' has no '{slug}'; the published figures are of emonet40")

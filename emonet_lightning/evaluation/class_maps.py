@@ -7,12 +7,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from emonet_lightning.errors import DataError, MissingInputError, nearest
-from emonet_lightning.io import fingerprint, read_bytes
+from emonet_lightning.io import fingerprint
 from emonet_lightning.taxonomy import Taxonomy
+from emonet_lightning.yaml_files import parse_yaml, read_yaml
 
 _FOLDER = resources.files("emonet_lightning") / "taxonomies" / "maps"
 _KEYS = {"name", "source", "classes", "cutoff_factor", "emotions", "label"}
@@ -55,16 +55,11 @@ class ClassMap:
             entry.name.removesuffix(".yaml"): entry for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml")
         }
         if source in shipped:
-            text = shipped[source].read_text()
+            content = parse_yaml(shipped[source].read_bytes(), f"map '{source}'")
         elif Path(source).is_file():
-            text = read_bytes(source).decode("utf-8-sig", errors="replace")
+            content = read_yaml(source)
         else:
             raise MissingInputError(f"map '{source}': no such file and no shipped map; {nearest(source, shipped)}")
-        try:
-            _refuse_twice(f"map '{source}'", yaml.compose(text, yaml.SafeLoader))
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise DataError(f"map '{source}': not YAML ({' '.join(str(error).split())})") from error
         return cls._from_content(f"map '{source}'", content, taxonomy)
 
     @classmethod
@@ -141,17 +136,6 @@ def _key(name: object) -> str:
     if isinstance(name, float) and name.is_integer():
         name = int(name)
     return str(name).strip().casefold()
-
-
-def _refuse_twice(where: str, node: yaml.Node | None) -> None:
-    """Refuse a key that stands twice in one mapping, of which YAML would silently keep the last."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if str(key.value) in seen:
-                raise DataError(f"{where}, line {key.start_mark.line + 1}: '{key.value}' is there twice; keep one line")
-            seen.add(str(key.value))
-            _refuse_twice(where, value)
 
 
 def _mapping(where: str, content: Any, known: set[str] | None = None) -> dict[Any, Any]:

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import yaml
 from scipy.special import softmax
 
 from emonet_lightning.errors import DataError, UsageError, nearest
 from emonet_lightning.evaluation.class_maps import ClassMap
 from emonet_lightning.evaluation.columns import Array
-from emonet_lightning.io import read_bytes, sha256_file
+from emonet_lightning.io import sha256_file
 from emonet_lightning.ratings.answers import is_finite, parse_value
 from emonet_lightning.ratings.files import open_table
 from emonet_lightning.ratings.tables import ROLES, json_lines
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
+from emonet_lightning.yaml_files import read_yaml
 
 Values = Literal["scores", "mean_subtracted", "softmax"]
 TOLERANCE = 1e-6
@@ -224,10 +224,7 @@ def _neutral_means(source: str, taxonomy: Taxonomy) -> Array:
             raise UsageError(
                 f"--neutral-means released: there are none of {error} (taxonomy '{taxonomy.name}'); give a file"
             ) from None
-    try:
-        content = yaml.safe_load(read_bytes(source))  # JSON is YAML
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{source}: neither JSON nor YAML ({' '.join(str(error).split())})") from error
+    content = read_yaml(source)  # JSON is YAML
     if isinstance(content, dict) and isinstance(content.get("neutral_mean"), dict):
         content = content["neutral_mean"]
     if not isinstance(content, dict):

@@ -5,11 +5,11 @@ from importlib import resources
 from typing import NamedTuple
 
 import numpy as np
-import yaml
 
 from emonet_lightning.errors import DataError, nearest
 from emonet_lightning.synthesis.actions import ACTION_INDEX, ACTION_NAMES, LOW, NUM_ACTIONS, SIDEWAYS, clip_actions
 from emonet_lightning.synthesis.identity import Identity
+from emonet_lightning.yaml_files import parse_yaml
 
 MAX_INTENSITY = 7
 """Emotion intensities are 0..7, as in the taxonomy."""
@@ -37,7 +37,7 @@ def load_expressions() -> Expressions:
         DataError: unknown action, or contrasts that are not pairs.
     """
     text = (resources.files("emonet_lightning.synthesis") / "expressions.yaml").read_text()
-    table = yaml.safe_load(text)
+    table = parse_yaml(text, "expressions")
     slugs = list(table)
     actions = np.zeros((len(slugs), NUM_ACTIONS))
     for row, (slug, entry) in enumerate(table.items()):
