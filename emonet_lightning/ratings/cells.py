@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emonet_lightning.errors import DataError
+from emonet_lightning.messages import say
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.ratings.answers import GENERATED, AnswerReader, find_dimension, is_number, parse_value
 from emonet_lightning.ratings.classes import class_answers, class_emotions
@@ -232,6 +233,7 @@ def _wide_columns(
             f"{', '.join(table.header)}; name them, as --columns.emotion=NAME --columns.rating=NAME"
         )
     result: dict[int, int] = {}
+    left_out = []
     for cell, name in enumerate(table.header):
         if cell in (image, rater) or name in known:
             continue
@@ -240,8 +242,11 @@ def _wide_columns(
         except DataError as error:
             raise DataError(f"{error}; list columns that are no emotions in --columns.meta=A,B") from None
         if column is None:
+            left_out.append(name)
             continue
         if column in result.values():
             raise DataError(f"{table.path}: two columns for emotion '{taxonomy.slugs[column]}'; remove one")
         result[cell] = column
+    if left_out:
+        say(f"{table.path}: left out: {', '.join(left_out)} (--extra_dimensions takes them)")
     return result

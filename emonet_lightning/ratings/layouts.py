@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from emonet_lightning.errors import DataError
+from emonet_lightning.messages import say
 from emonet_lightning.ratings.answers import parse_value
 from emonet_lightning.ratings.cells import Cells, read_cells
 from emonet_lightning.ratings.long_form import Kind, Ratings
@@ -61,7 +62,9 @@ def read_labels(
     cells = read_cells(table, taxonomy, columns, classes)
     if cells.layout != "long":
         _refuse_repeats(table, image, find_column(table, "rater", columns, required=False))
-    return _collect(cells, taxonomy, num_left_out)
+    labels = _collect(cells, taxonomy, num_left_out)
+    _warn_of_shares(labels, taxonomy)
+    return labels
 
 
 def human_rows(table: Table, columns: dict[str, str]) -> np.ndarray | None:
@@ -96,6 +99,16 @@ def _only(table: Table, image: int, wanted: Callable[[str], bool] | None) -> tup
         )
     kept = [number for number, row in enumerate(table.rows) if verdict[row[image]]]
     return table.only(kept), sum(not found for found in verdict.values())
+
+
+def _warn_of_shares(labels: Labels, taxonomy: Taxonomy) -> None:
+    """Say so where ratings look like shares of 0 to 1 on a scale that goes further: they are taken as they are."""
+    value, high = labels.ratings.value, max(dimension.high for dimension in taxonomy.dimensions)
+    if labels.kind != "binary" and high > 1 and len(value) and 0 < value.max() <= 1 and (value % 1 != 0).any():
+        say(
+            f"{labels.path}: no rating is above 1, but the scale goes to {high:g}; if these are shares, multiply them "
+            f"by {high:g}, or use a taxonomy with levels [0, 1]"
+        )
 
 
 def _refuse_repeats(table: Table, image: int, rater: int | None) -> None:
