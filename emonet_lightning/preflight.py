@@ -25,7 +25,7 @@ from emonet_lightning.packing.packed import MANIFEST, PackedSet
 from emonet_lightning.packing.seals import refuse_sealed, seal_of
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.schedule import check_steps_per_call
-from emonet_lightning.secrets_redaction import redact
+from emonet_lightning.redaction import redact
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.yaml_files import read_yaml
 
