@@ -174,6 +174,9 @@ def _child(
     os.chdir(cwd)
     multiprocessing.set_start_method(None, force=True)  # of workers: as in a process that was not forked from a server
     sys.argv = ["python -m emonet_lightning", *argv]
+    from lightning.fabric.utilities.rank_zero import _get_rank, rank_zero_only
+
+    rank_zero_only.rank = _get_rank() or 0  # found out at its import otherwise
     if target is None:
         from emonet_lightning.cli import main
 

@@ -1,9 +1,14 @@
 """Bad inputs 44 to 145: refused in one line that names them, or taken with a warning or a count."""
 
-import bad_annotations  # noqa: F401  (enters its rows)
+import bad_annotations
+import bad_checkpoints
+import bad_configs
 import pytest
 from bad_inputs import ROWS, Place
 from campaign import run_campaign
+
+PARTS = (bad_annotations, bad_configs, bad_checkpoints)
+"""Each enters its rows."""
 
 
 @pytest.fixture
