@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 
 import emonet_lightning.data.datamodules  # noqa: F401  (registers the data modules' short names)
-from emonet_lightning import parallel
+from emonet_lightning import parallel, slurm
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.callbacks import BestHeads, RunLogger, Throughput
 from emonet_lightning.checkpoints import FOLDER
@@ -212,7 +212,9 @@ class EmoNetCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         given["callbacks"] = [*(given["callbacks"] or []), *callbacks]
         kwargs.setdefault("default_root_dir", str(folder) if folder else None)
+        slurm.check_launch()
         trainer = super().instantiate_trainer(**kwargs)
+        slurm.check_tasks(trainer.num_devices, trainer.num_nodes)
         trainer._signal_connector = _OwnSignals(trainer)
         if isinstance(trainer.strategy, parallel.HeadsDDP) and self.identity is not None:
             trainer.strategy.fingerprints = {"configuration": self.identity["config"]}

@@ -23,7 +23,7 @@ LAYERS = [
         "schedule",
         "image_files",
     }
-    | {"processes", "progress", "run_identity", "redaction", "yaml_files"},
+    | {"processes", "progress", "run_identity", "redaction", "slurm", "yaml_files"},
     {"ratings"},
     {"decoding", "transforms", "head_layers", "head_pairs", "heads", "losses", "metrics", "optimizer", "evaluation"},
     {"encoder_files", "encoder_sources", "encoder_weights", "encoders", "fetch", "hub", "bundle"},
