@@ -138,7 +138,9 @@ def _call(name: str, rest: list[str]) -> None:
     import docstring_parser
     import jsonargparse
 
-    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)  # help of EncoderSpec's fields
+    from emonet_lightning.parser_settings import set_parser_settings
+
+    set_parser_settings()
     command = COMMANDS[name]
     module, function_name = command.target.split(":")
     function: Callable[..., None] = getattr(importlib.import_module(module), function_name)

@@ -9,9 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from emonet_lightning.errors import DataError, MissingInputError, UsageError, nearest
+from emonet_lightning.errors import DataError, UsageError, nearest
+from emonet_lightning.local_paths import refuse_address
+from emonet_lightning.yaml_files import dump_yaml, parse_yaml, read_yaml
 
 EMBEDDED_CONFIG = resources.files("emonet_lightning") / "assets" / "quickstart.yaml"
 _STAGE_KEYS = {"name", "overrides"}
@@ -76,23 +76,23 @@ def compose(options: Options) -> list[Stage]:
     """
     named = ("--data", "--data.class_path", "--print_config", "--help", "-h")
     if not options.configs and not any(word.split("=")[0] in named for word in options.rest):
-        texts = [EMBEDDED_CONFIG.read_text()]
         sources = ["embedded default"]
+        read = [parse_yaml(EMBEDDED_CONFIG.read_bytes(), sources[0])]
     else:
-        texts, sources = [], list(options.configs)
-        for path in options.configs:
-            if not Path(path).is_file():
-                raise MissingInputError(f"{path}: no such configuration file")
-            texts.append(Path(path).read_text())
-    contents = [_mapping(text, source) for text, source in zip(texts, sources, strict=True)]
+        sources = list(options.configs)
+        read = []
+        for path in sources:
+            refuse_address(path, "--config")
+            read.append(read_yaml(path))
+    contents = [_mapping(content, source) for content, source in zip(read, sources, strict=True)]
     stages: Any = None
     for content in contents:
         stages = content.pop("stages", stages)
-    base = [word for content in contents for word in ("--config", _text(content))]
+    base = [word for content in contents for word in ("--config", dump_yaml(content))]
     if not stages:
         return [Stage(None, [*base, *options.rest])]
     return [
-        Stage(name, [*base, "--config", _text(overrides), *options.rest])
+        Stage(name, [*base, "--config", dump_yaml(overrides), *options.rest])
         for name, overrides in _checked(stages, sources[-1])
     ]
 
@@ -126,16 +126,7 @@ def to_nested(overrides: dict[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _mapping(text: str, source: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise DataError(f"{source}: not YAML ({' '.join(str(error).split())})") from error
+def _mapping(content: Any, source: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{source}: a configuration is a mapping, this is {type(content).__name__}")
     return content
-
-
-def _text(content: dict[str, Any]) -> str:
-    # the parser takes a configuration as text, too: nothing temporary is written
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -23,9 +23,9 @@ from emonet_lightning.losses import OUTPUT_MAP
 from emonet_lightning.objective import head_options
 from emonet_lightning.packing.packed import MANIFEST, PackedSet
 from emonet_lightning.packing.seals import refuse_sealed, seal_of
+from emonet_lightning.redaction import redact
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.schedule import check_steps_per_call
-from emonet_lightning.redaction import redact
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.yaml_files import read_yaml
 

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import jsonargparse
 import torch
-import yaml
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import RichProgressBar
@@ -30,15 +29,12 @@ from emonet_lightning.data.face_data import FaceDataModule
 from emonet_lightning.errors import EmoNetError, UsageError
 from emonet_lightning.module import EmpathicInsightFace
 from emonet_lightning.parser_messages import LINKED, explain
+from emonet_lightning.parser_settings import set_parser_settings
 from emonet_lightning.saving import IntervalCheckpoint
 from emonet_lightning.stopping import StopBetweenBatches
+from emonet_lightning.yaml_files import parse_yaml
 
-# a configuration file names classes to build; without this it could name any function to call
-jsonargparse.set_parsing_settings(
-    docstring_parse_attribute_docstrings=True,
-    import_path_denylist=["*"],
-    import_path_allowlist=["emonet_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "torch"],
-)
+set_parser_settings()
 
 for noise in (
     ".*isinstance.treespec, LeafSpec.*",  # Lightning with newer PyTorch
@@ -245,7 +241,7 @@ class EmoNetCLI(LightningCLI):
         """The parsed configuration of the subcommand, as primitives; links are left to be made again."""
         parser = self._parser(self.subcommand)
         text = parser.dump(self.config[self.subcommand], skip_link_targets=True, skip_unset=False)
-        config = yaml.safe_load(text)
+        config = parse_yaml(text, "configuration")
         config.pop("config", None)
         return config
 

@@ -35,9 +35,9 @@ from emonet_lightning.messages import say
 from emonet_lightning.packing.ledger import USE_FILE
 from emonet_lightning.preflight import check_run, check_same_run
 from emonet_lightning.processes import said_once
+from emonet_lightning.redaction import redact
 from emonet_lightning.resuming import DONE, Attempt, attempt
 from emonet_lightning.run_cli import EmoNetCLI
-from emonet_lightning.redaction import redact
 from emonet_lightning.tracking import log_test
 from emonet_lightning.yaml_files import dump_yaml
 

@@ -33,15 +33,20 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     }
 
 
-_Loader.add_implicit_resolver(_STANDARD + "int", re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+)$"), "-+0123456789")
-_Loader.add_implicit_resolver(
-    _STANDARD + "float",
-    re.compile(
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Quotes text that this reader, or a usual one, would take for something else."""
+
+
+for _kind, _pattern in (
+    ("int", r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+)$"),
+    (
+        "float",
         r"(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9]+(?:[eE][-+]?[0-9]+)?"
-        r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN))$"
+        r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN))$",
     ),
-    "-+0123456789.",
-)
+):
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(_STANDARD + _kind, re.compile(_pattern), "-+0123456789.")
 _Loader.add_implicit_resolver(
     _STANDARD + "bool",
     re.compile(r"(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$"),
@@ -92,8 +97,7 @@ def parse_yaml(content: bytes | str, where: str) -> Any:
 
 def dump_yaml(content: Any) -> str:
     """Return YAML text of primitives, keys in their order."""
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return yaml.dump(content, Dumper=dumper, sort_keys=False, allow_unicode=True)
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def numbers(content: Any, field: str = "") -> Iterator[tuple[str, float]]:

@@ -23,7 +23,7 @@ LAYERS = [
         "schedule",
         "image_files",
     }
-    | {"processes", "progress", "run_identity", "redaction", "slurm", "yaml_files"},
+    | {"processes", "progress", "run_identity", "local_paths", "redaction", "slurm", "yaml_files"},
     {"ratings"},
     {"decoding", "transforms", "head_layers", "head_pairs", "heads", "losses", "metrics", "optimizer", "evaluation"},
     {"encoder_files", "encoder_sources", "encoder_weights", "encoders", "fetch", "hub", "bundle"},
@@ -31,7 +31,17 @@ LAYERS = [
     {"data", "module", "recognizer", "synthesis"},
     {"attempts", "callbacks", "checkpoints", "predict", "reporting", "export", "doctor"},
     {"saving", "stopping"},
-    {"run_cli", "parser_messages", "composition", "judging", "resuming", "stages", "tracking"},
+    {
+        "run_cli",
+        "option_values",
+        "parser_messages",
+        "parser_settings",
+        "composition",
+        "judging",
+        "resuming",
+        "stages",
+        "tracking",
+    },
     {"cli", "__main__"},
 ]
 """Lowest first; a part imports from its own layer and from those below. One not named here stands where its highest
