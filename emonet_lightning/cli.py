@@ -138,9 +138,9 @@ def _call(name: str, rest: list[str]) -> None:
     import docstring_parser
     import jsonargparse
 
-    from emonet_lightning.parser_settings import set_parser_settings
+    from emonet_lightning.parser_settings import limit_parsing
 
-    set_parser_settings()
+    limit_parsing()
     command = COMMANDS[name]
     module, function_name = command.target.split(":")
     function: Callable[..., None] = getattr(importlib.import_module(module), function_name)

@@ -29,12 +29,12 @@ from emonet_lightning.data.face_data import FaceDataModule
 from emonet_lightning.errors import EmoNetError, UsageError
 from emonet_lightning.module import EmpathicInsightFace
 from emonet_lightning.parser_messages import LINKED, explain
-from emonet_lightning.parser_settings import set_parser_settings
+from emonet_lightning.parser_settings import limit_parsing
 from emonet_lightning.saving import IntervalCheckpoint
 from emonet_lightning.stopping import StopBetweenBatches
 from emonet_lightning.yaml_files import parse_yaml
 
-set_parser_settings()
+limit_parsing()
 
 for noise in (
     ".*isinstance.treespec, LeafSpec.*",  # Lightning with newer PyTorch
