@@ -39,7 +39,7 @@ config(80, "key twice", "model:\n  lr: 0.01\nmodel:\n  lr: 10.0\n", r"mine\.yaml
 config(80, "nested key twice", "model:\n  lr: 0.01\n  lr: 10.0\n", r"mine\.yaml.*lr.*(twice|duplicate).*2.*3")
 for value in (".nan", ".inf", "0", "-1", "null", "fast"):
     either(81, f"lr {value}", f"model:\n  lr: {value}\n", r"model\.lr")
-for value in ("[]", "[0]", "[8, -3]", "[1.5]", "huge"):
+for value in ("[0]", "[8, -3]", "[1.5]", "huge"):
     option(82, f"widths {value}", f"--model.widths={value}", r"widths")
 for value in ("0", "-1", "1.5", "many"):
     option(83, f"batch size {value}", f"--data.batch_size={value}", r"batch_size")
@@ -55,6 +55,7 @@ config(86, "alias bomb", BOMB + "model:\n  widths: *a8\n", r"mine\.yaml")
 config(86, "10,000 levels deep", "model: " + "[" * 10_000 + "]" * 10_000 + "\n", r"mine\.yaml")
 config(86, "50 MB", "model:\n  lr: 0.1\n#" + "x" * 50_000_000 + "\n", r"mine\.yaml.*(MB|MiB|bytes)", quick=False)
 config(87, "tab", "model:\n\tlr: 0.1\n", r"mine\.yaml.*not YAML|tab")
+config(87, "BOM and UTF-16", "model:\n  lr: 0.1\n".encode("utf-16"), r"mine\.yaml")
 config(87, "NUL", "model:\n  lr: 0.1\n\0", r"mine\.yaml")
 config(87, "not UTF-8", b"model:\n  taxonomy: \xff\xfe\n", r"mine\.yaml.*UTF-8")
 config(88, "object that is made on reading", "model: !!python/object/apply:os.getpid []\n", r"mine\.yaml")
@@ -62,7 +63,16 @@ either(89, "class of any module", "trainer:\n  callbacks:\n    - class_path: ant
 either(89, "function of os", "trainer:\n  callbacks:\n    - class_path: os.getpid\n", r"os\.getpid")
 either(90, "unknown interpolation", "model:\n  lr: ${model.nothing}\n", r"model\.nothing|nothing")
 either(90, "environment variable", "model:\n  taxonomy: ${HOME}\n", r"HOME")
-option(91, "two ways of going on", "--resume=auto", r"--ckpt_path|no such checkpoint", quick=False)
+
+
+@row(91, "two ways of going on")
+def _(place: Place) -> str | None:
+    path = place.folder / "x.ckpt"
+    path.touch()
+    told = run(place.fit(f"--ckpt_path={path}", "--resume=required"))
+    return refused(told, "usage", r"--ckpt_path .* names where to go on from, --resume looks for it", place.out)
+
+
 option(
     92,
     "unknown encoder",

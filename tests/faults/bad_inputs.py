@@ -111,9 +111,10 @@ def refused(told: Told, kind: str, says: str, out: Path | None = None) -> str | 
     if not re.search(says, errors[0]):
         return f"does not say {says!r}: {errors[0][:400]}"
     if out is not None:
-        whole = [name for name in ("manifest.json", "DONE", "agreement.json", "results.json") if (out / name).exists()]
-        if whole:
-            return f"left {whole}"
+        names = ("manifest.json", "DONE", "agreement.json", "results.json", "*.tmp", "*.tar", "*.ckpt")
+        left = [found.name for name in names for found in out.rglob(name)]
+        if left:
+            return f"left {left}"
     return None
 
 

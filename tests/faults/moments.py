@@ -14,6 +14,7 @@ from typing import Any
 
 VARIABLE = "EMONET_MOMENT"
 RECORD = "EMONET_WRITE_SITES"
+CONSUMED = "EMONET_CONSUMED"
 NEVER = "never@opened=kill"
 """A fail point that no file meets: with it the points that are passed can be counted."""
 
@@ -67,6 +68,23 @@ def recorded(argv: Sequence[str]) -> int:
     finally:
         sys.setprofile(None)
         Path(os.environ[RECORD]).write_text("\n".join(sites))
+
+
+def consumed(argv: Sequence[str]) -> int:
+    """Run a command and note the rows of each batch that its module trains on: a JSON line an optimiser step."""
+    lines: list[str] = []
+
+    def look(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code.co_name == "training_step" and "batches" in frame.f_locals:
+            epoch = frame.f_locals["self"].current_epoch
+            lines.extend(json.dumps([epoch, batch.key.tolist()]) for batch in frame.f_locals["batches"])
+
+    sys.setprofile(look)
+    try:
+        return _main(argv)
+    finally:
+        sys.setprofile(None)
+        Path(f"{os.environ[CONSUMED]}.{os.environ.get('LOCAL_RANK', 0)}").write_text("\n".join(lines))
 
 
 def _main(argv: Sequence[str]) -> int:
