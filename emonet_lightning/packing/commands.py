@@ -6,13 +6,18 @@ from typing import Literal
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from emonet_lightning.errors import UsageError
 from emonet_lightning.options import pairs
 from emonet_lightning.packing.shards import PackedSet, VerifyReport, pack
 from emonet_lightning.packing.sources import open_source
+from emonet_lightning.packing.verifying import DamagedSet, Problem
 from emonet_lightning.taxonomy import Taxonomy
+
+MAX_PROBLEMS = 50
+"""That `verify` prints."""
 
 
 def pack_command(
@@ -137,13 +142,27 @@ def verify_command(path: str, progress: bool = True) -> None:
         progress: show a progress bar.
 
     Raises:
-        DataError: damage or loss; names the file.
+        DataError: damage or loss; all of it is printed as a table.
     """
     opened = PackedSet.open(path)
-    report = opened.verify(progress)
     console = Console(soft_wrap=True)
+    try:
+        report = opened.verify(progress)
+    except DamagedSet as error:
+        console.print(problems_table(path, error.problems))
+        raise
     console.print(summary(opened))
     console.print(_outcome(path, report))
+
+
+def problems_table(path: str, problems: list[Problem]) -> Table:
+    """Return what is wrong with a packed set as a table for people: the first of many, and how many there are."""
+    table = Table("file", "sample", "what is wrong", "remedy", title=f"{path}: {len(problems)} problems")
+    for problem in problems[:MAX_PROBLEMS]:
+        table.add_row(*(escape(part) for part in problem))
+    if len(problems) > MAX_PROBLEMS:
+        table.add_row("...", "", f"{len(problems) - MAX_PROBLEMS} more", "")
+    return table
 
 
 def _outcome(path: str, report: VerifyReport) -> str:

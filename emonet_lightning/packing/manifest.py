@@ -13,8 +13,8 @@ from rich.console import Console
 
 from emonet_lightning.errors import DataError
 from emonet_lightning.io import atomic_write, sha256_bytes
-from emonet_lightning.packing.packed import FORMAT, MANIFEST, RATINGS, VERSION, ratings_line, samples_digest
-from emonet_lightning.packing.samples import Source
+from emonet_lightning.packing.packed import FORMAT, MANIFEST, RATINGS, VERSION, samples_digest
+from emonet_lightning.packing.samples import Source, ratings_line
 from emonet_lightning.packing.shard_writer import read_notes
 from emonet_lightning.packing.splits import (
     assign_splits,
@@ -103,7 +103,14 @@ def finish(
             "shard": [r["shard"] for r in records],
             **{
                 column: [r[column] for r in records]
-                for column in ("image_offset", "image_bytes", "image_sha256", "json_offset", "json_bytes")
+                for column in (
+                    "image_offset",
+                    "image_bytes",
+                    "image_sha256",
+                    "json_offset",
+                    "json_bytes",
+                    "json_sha256",
+                )
             },
             "phash": [r["phash"] for r in records] if hashed else None,
             "split": split,

@@ -3,21 +3,19 @@
 Training reads images by offset: streaming a tar ends early without an error on most damage, and cannot resume.
 """
 
-import hashlib
 import io
 import json
 import os
-import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as parquet
 
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
-from emonet_lightning.io import read_bytes, read_json, sha256_bytes, sha256_file
+from emonet_lightning.io import read_bytes, read_json, sha256_bytes
 from emonet_lightning.packing.seals import register
-from emonet_lightning.progress import progress_bar
+from emonet_lightning.packing.verifying import DamagedSet, VerifyReport, inspect_set
 from emonet_lightning.ratings.long_form import Kind, Ratings
 
 FORMAT = "emonet_lightning packed set"
@@ -29,20 +27,6 @@ _MAX_OPEN = 256  # shards kept open per process
 def samples_digest(keys: list[str], sha256: list[str]) -> str:
     """Hex sha256 over the ordered (key, image digest) pairs: equal digests mean the same images in the same rows."""
     return sha256_bytes("".join(f"{key}\n{digest}\n" for key, digest in zip(keys, sha256, strict=True)).encode())
-
-
-def ratings_line(key: str, ratings: dict[str, dict[str, float]]) -> bytes:
-    """Return the canonical bytes of one sample's answers, over which `label_digest` runs."""
-    return json.dumps([key, ratings], sort_keys=True, separators=(",", ":")).encode() + b"\n"
-
-
-class VerifyReport(NamedTuple):
-    """What `PackedSet.verify` read."""
-
-    num_samples: int
-    num_shards: int
-    num_bytes: int
-    seconds: float
 
 
 class PackedSet:
@@ -137,11 +121,13 @@ class PackedSet:
         """
         index = self.manifest["index"]
         content = self._read(row, index["json_offset"][row], index["json_bytes"][row])
+        if "json_sha256" in index and sha256_bytes(content) != index["json_sha256"][row]:
+            raise self._damaged(row, "JSON")
         try:
             record = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._damaged(row, "JSON") from error
-        if record.get("key") != self.keys[row]:
+        if not isinstance(record, dict) or record.get("key") != self.keys[row]:
             raise self._damaged(row, "JSON")
         return record
 
@@ -166,32 +152,17 @@ class PackedSet:
         """Read everything back: every shard, image, record and rating.
 
         Raises:
-            DataError: damage or loss; names the file and, where possible, the sample.
+            DamagedSet: damage or loss; names the first problem and holds them all.
         """
-        started, num_bytes = time.monotonic(), 0
-        known = {shard["file"] for shard in self.manifest["shards"]}
-        if foreign := sorted(file.name for file in self.path.glob("*.tar") if file.name not in known):
-            raise DataError(f"{self.path / foreign[0]}: not part of the packed set; move it elsewhere")
-        labels = hashlib.sha256()
-        row = 0
-        with progress_bar(f"verifying {self.name}", self.num_samples, "images", progress) as advance:
-            for shard in self.manifest["shards"]:
-                path = self.path / shard["file"]
-                if not path.is_file():
-                    raise DataError(f"{path}: shard is missing; copy it back or pack the set again")
-                num_bytes += shard["bytes"]
-                first = row
-                for row in range(first, first + shard["n"]):
-                    self.read_image(row)
-                    labels.update(ratings_line(self.keys[row], self.read_record(row)["ratings"]))
-                    advance(1)
-                row = first + shard["n"]
-                if sha256_file(path) != shard["sha256"]:
-                    raise DataError(f"{path}: content changed since it was packed; copy it again or pack again")
-        if labels.hexdigest() != self.label_digest:
-            raise DataError(f"{self.path}: the records' ratings are not those that were packed; pack the set again")
-        self.ratings()
-        return VerifyReport(self.num_samples, len(self.manifest["shards"]), num_bytes, time.monotonic() - started)
+        report = inspect_set(self, progress)
+        if report.problems:
+            raise DamagedSet(self, report.problems)
+        return report
+
+    def shard_of(self, row: int) -> str:
+        """Return the file that holds a row."""
+        name: str = self.manifest["shards"][self.manifest["index"]["shard"][row]]["file"]
+        return name
 
     def _read(self, row: int, offset: int, size: int) -> bytes:
         shard = self.manifest["index"]["shard"][row]
@@ -214,7 +185,7 @@ class PackedSet:
         return content
 
     def _damaged(self, row: int, what: str) -> DataError:
-        shard = self.manifest["shards"][self.manifest["index"]["shard"][row]]["file"]
         return DataError(
-            f"{self.path / shard}: {what} of sample '{self.keys[row]}' is damaged; copy the shard again or pack again"
+            f"{self.path / self.shard_of(row)}: {what} of sample '{self.keys[row]}' is damaged; "
+            "copy the shard again or pack again"
         )

@@ -1,5 +1,6 @@
 """What goes into a packed set: one sample, and the source of samples."""
 
+import json
 import re
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -28,6 +29,11 @@ class RawSample(NamedTuple):
     """Split that the sample must go to."""
     meta: dict[str, str | float | int] = {}  # noqa: RUF012  (never mutated)
     """Whatever else is known, kept in the sample's JSON."""
+
+
+def ratings_line(key: str, ratings: dict[str, dict[str, float]]) -> bytes:
+    """Return the canonical bytes of one sample's answers, over which `label_digest` runs."""
+    return json.dumps([key, ratings], sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
 class Source(Protocol):

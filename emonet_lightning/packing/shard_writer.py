@@ -54,7 +54,10 @@ def is_finished(out_dir: Path, number: int) -> bool:
     if not notes_path(out_dir, number).is_file() or not (out_dir / shard_name(number)).is_file():
         return False
     try:
-        return sha256_file(out_dir / shard_name(number)) == read_notes(out_dir, number)["sha256"]
+        notes = read_notes(out_dir, number)
+        if any("json_sha256" not in record for record in notes["records"]):  # of an earlier release
+            return False
+        return sha256_file(out_dir / shard_name(number)) == notes["sha256"]
     except DataError:
         return False
 
@@ -104,10 +107,12 @@ def _add(tar: webdataset.TarWriter, sample: RawSample, job: PackJob) -> dict[str
         text = json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise DataError(f"sample '{sample.key}': its meta cannot be written as JSON ({error})") from error
-    tar.write({"__key__": sample.key, extension: sample.image, "json": text.encode()})
+    encoded = text.encode()
+    tar.write({"__key__": sample.key, extension: sample.image, "json": encoded})
     return {
         "key": sample.key,
         "image_sha256": sha256_bytes(sample.image),
+        "json_sha256": sha256_bytes(encoded),
         "phash": None if value is None else f"{value:016x}",
         "prompted": sample.prompted,
         "group": sample.group,

@@ -20,9 +20,10 @@ from emonet_lightning.errors import DataError, EnvironmentProblem, InterruptedRu
 from emonet_lightning.io import fingerprint, sha256_bytes
 from emonet_lightning.packing.claiming import already_packed, claimed
 from emonet_lightning.packing.manifest import NearDuplicates, SplitOptions, finish
-from emonet_lightning.packing.packed import VERSION, PackedSet, VerifyReport
+from emonet_lightning.packing.packed import VERSION, PackedSet
 from emonet_lightning.packing.samples import Fingerprinted, RawSample, Source
 from emonet_lightning.packing.shard_writer import PackJob, is_finished, write_shard
+from emonet_lightning.packing.verifying import VerifyReport
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.ratings.long_form import Kind, Ratings
 from emonet_lightning.taxonomy import Taxonomy
