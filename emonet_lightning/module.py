@@ -258,4 +258,16 @@ class EmpathicInsightFace(HeadTraining):
                 f"checkpoint: written with encoder {recorded['encoder'][:12]}, this run's is {own[:12]}; "
                 "use the same encoder, weights, dtype and preprocessing"
             )
+        _check_state(checkpoint["state_dict"], self.state_dict())
         super().on_load_checkpoint(checkpoint)
+
+
+def _check_state(found: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> None:
+    """Refuse weights that do not fit, by name: PyTorch's own error is a page."""
+    for name in sorted(found.keys() | own.keys()):
+        if name not in found or name not in own:
+            where = "is missing" if name not in found else "is not part of this model"
+            raise DataError(f"checkpoint: weight '{name}' {where}; go on with the options that it was trained with")
+        if found[name].shape != own[name].shape:
+            shapes = f"{list(found[name].shape)}, this model's is {list(own[name].shape)}"
+            raise DataError(f"checkpoint: weight '{name}' has shape {shapes}; go on with the options of its run")
