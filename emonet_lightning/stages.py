@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from emonet_lightning.bundle import HeadsBundle
@@ -39,6 +38,7 @@ from emonet_lightning.redaction import redact
 from emonet_lightning.resuming import DONE, Attempt, attempt
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.tracking import log_test
+from emonet_lightning.wandb_mirror import WandbMirror
 from emonet_lightning.yaml_files import dump_yaml
 
 NOT_THE_RUN = ("out", "ckpt_path", "resume", "max_stuck_restarts")
@@ -143,8 +143,8 @@ def _test(own: Path, cli: EmoNetCLI) -> None:
         if cli.trainer.is_global_zero:
             log_test(cli.trainer.loggers, found, own, cli.model.taxonomy, cli.trainer.global_step)
     for logger in cli.trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()  # else the next stage would go on in this one's W&B run
+        if isinstance(logger, WandbMirror):
+            logger.close()  # the next stage is a W&B run of its own
 
 
 def stage_folder(folder: Path, stage: Stage) -> Path:

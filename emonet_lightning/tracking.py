@@ -1,17 +1,23 @@
 """What a test sends to the run's loggers: headline figures to all, tables and figures to W&B."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 
 from emonet_lightning.callbacks import RunLogger
 from emonet_lightning.evaluation.run_judgement import Judgement
 from emonet_lightning.reporting.agreement_report import write_agreement_report
 from emonet_lightning.taxonomy import Taxonomy
+from emonet_lightning.wandb_mirror import WandbMirror
 
 INTERVAL = ("low", "high")
+
+
+def headline(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return means over emotions and their intervals."""
+    return {key: value for key, value in metrics.items() if key.count("/") == 1 or key.endswith(INTERVAL)}
 
 
 def log_test(loggers: Sequence[Logger], found: Judgement, folder: Path, taxonomy: Taxonomy, step: int) -> None:
@@ -24,17 +30,21 @@ def log_test(loggers: Sequence[Logger], found: Judgement, folder: Path, taxonomy
         taxonomy: columns.
         step: optimiser step of the heads.
     """
-    means = {key: value for key, value in found.metrics.items() if key.count("/") == 1 or key.endswith(INTERVAL)}
+    means = headline(found.metrics)
     for logger in loggers:
-        if isinstance(logger, RunLogger):
-            continue
-        logger.log_metrics(means, step)
-        if isinstance(logger, WandbLogger) and found.agreement is not None:
-            _log_agreement(logger, found.agreement, write_agreement_report(folder, found.agreement, taxonomy))
-        logger.save()
+        if isinstance(logger, WandbMirror):
+            drawn = found.agreement and write_agreement_report(folder, found.agreement, taxonomy)
+            figures = [path for path in drawn or () if path.suffix == ".png"]
+            logger.log_test(means, step, systems_table(found.agreement), figures)
+        elif not isinstance(logger, RunLogger):
+            logger.log_metrics(means, step)
+            logger.save()
 
 
-def _log_agreement(logger: WandbLogger, agreement: dict[str, Any], written: Sequence[Path]) -> None:
+def systems_table(agreement: dict[str, Any] | None) -> list[list[Any]]:
+    """Return one row a system of an agreement, raters first, under a header; nothing where nothing rated was tested."""
+    if agreement is None:
+        return []
     header = ["system", "kind", "images"]
     rows = [["one rater with the others", "human", agreement["ratings"]["num_images"]]]
     rows += [[name, system["kind"], system["num_images"]] for name, system in agreement["systems"].items()]
@@ -45,6 +55,4 @@ def _log_agreement(logger: WandbLogger, agreement: dict[str, Any], written: Sequ
             own = key if key in figures else agreement["metrics"][key]["human"]
             mean = figures[own]["sets"]["all"]
             row += [mean["value"], mean["low"], mean["high"]]
-    logger.log_table("test/systems", columns=header, data=rows)
-    pictures = [path for path in written if path.suffix == ".png"]
-    logger.log_image("test/figures", [str(path) for path in pictures], caption=[path.stem for path in pictures])
+    return [header, *rows]

@@ -13,6 +13,7 @@ PACKAGE = "emonet_lightning"
 LAYERS = [
     {
         "errors",
+        "bad_samples",
         "batch",
         "fail_points",
         "io",
@@ -23,7 +24,8 @@ LAYERS = [
         "schedule",
         "image_files",
     }
-    | {"processes", "progress", "run_identity", "local_paths", "redaction", "slurm", "yaml_files"},
+    | {"processes", "progress", "run_identity", "local_paths", "redaction", "slurm", "yaml_files"}
+    | {"wandb_offline", "wandb_sender"},
     {"ratings"},
     {"decoding", "transforms", "head_layers", "head_pairs", "heads", "losses", "metrics", "optimizer", "evaluation"},
     {"encoder_files", "encoder_sources", "encoder_weights", "encoders", "fetch", "hub", "bundle"},
@@ -33,6 +35,8 @@ LAYERS = [
     {"saving", "stopping"},
     {
         "run_cli",
+        "wandb_mirror",
+        "mirror_command",
         "option_values",
         "parser_messages",
         "parser_settings",
