@@ -56,10 +56,10 @@ def chain(scenes, whole, place):
     return run
 
 
-def wait(child, seconds):
-    """Exit code if the child ends within that time."""
+def wait(child, seconds, until=lambda: False):
+    """Exit code if the child ends within that time, or until something is so."""
     deadline = time.monotonic() + seconds
-    while child.poll() is None and time.monotonic() < deadline:
+    while child.poll() is None and time.monotonic() < deadline and not until():
         time.sleep(0.002)
     return child.poll()
 
