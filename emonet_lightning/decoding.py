@@ -7,7 +7,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from emonet_lightning.errors import DataError
+from emonet_lightning.bad_samples import BadSample
 
 MAX_PIXELS = 50_000_000
 MAX_ASPECT = 50
@@ -18,7 +18,10 @@ DECODER = "rgb-1"
 def decode_image(data: bytes, name: str, out: np.ndarray | None = None) -> np.ndarray:
     """Decode a JPEG, PNG or WebP file, upright, to RGB.
 
-    16-bit images are scaled to 8 bits, transparency is laid on white, of an animation the first frame is taken.
+    What becomes of each colour mode: RGB as it is (CMYK and YCCK as PIL converts them); grey and one bit in all three
+    channels; 16-bit grey divided by 257 and rounded; 16-bit colour as PIL reads it, in 8 bits; palettes looked up;
+    transparency (RGBA, LA, in a palette or of one colour) laid on white. EXIF orientation is applied, once. Colour
+    profiles are ignored. Of an animation the first frame is taken.
 
     Args:
         data: the encoded file.
@@ -29,27 +32,40 @@ def decode_image(data: bytes, name: str, out: np.ndarray | None = None) -> np.nd
         [H, W, 3] uint8; `out` itself where it took the pixels.
 
     Raises:
-        DataError: another format, damaged, above 50 megapixels, or thinner than 1:50; the header is looked at first.
+        BadSample: another format, damaged, above 50 megapixels, or thinner than 1:50; the header is looked at first.
     """
     size = _size_of_plain_jpeg(data)
     if size is not None:
-        _check_size(*size, name)
+        check_size(*size, name)
         fits = out is not None and out.shape == (size[1], size[0], 3)
         with contextlib.suppress(ValueError):  # an unusual but readable JPEG is left to PIL
             pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out if fits else None)
             return out if out is not None and fits else pixels
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:  # reads the header only
-            _check_size(*image.size, name)
+            check_size(*image.size, name)
             if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") and image.getexif().get(0x0112, 1) == 1:
                 with contextlib.suppress(ValueError):
                     return simplejpeg.decode_jpeg(data, colorspace="RGB")
             return np.array(to_rgb(ImageOps.exif_transpose(image)))
-    except DataError:
+    except BadSample:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and their own
-        reason = "format not recognised" if isinstance(error, UnidentifiedImageError) else _one_line(error)
-        raise DataError(f"{name}: not a readable JPEG, PNG or WebP image ({reason}); replace or remove it") from error
+        raise unreadable(data, name, error) from error
+
+
+def unreadable(data: bytes, name: str, error: Exception) -> BadSample:
+    """Return what to raise where a decoder gave up: a typed reason, and its own words."""
+    said, reason = _one_line(error), "damaged"
+    if not data:
+        said, reason = "format not recognised: the file is empty", "empty"
+    elif isinstance(error, UnidentifiedImageError):
+        said, reason = "format not recognised", "format"
+    elif "truncated" in said:
+        reason = "truncated"
+    elif isinstance(error, Image.DecompressionBombError):
+        reason = "too large"
+    return BadSample(f"{name}: not a readable JPEG, PNG or WebP image ({said}); replace or remove it", reason)
 
 
 def _size_of_plain_jpeg(data: bytes) -> tuple[int, int] | None:
@@ -70,14 +86,17 @@ def _size_of_plain_jpeg(data: bytes) -> tuple[int, int] | None:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    return " ".join(str(error).split()).replace("<_io.BytesIO object", "<data")[:160] or type(error).__name__
 
 
-def _check_size(width: int, height: int, name: str) -> None:
+def check_size(width: int, height: int, name: str) -> None:
+    """Refuse a size that no picture of a face has, before its pixels are decoded."""
     if width * height > MAX_PIXELS:
-        raise DataError(f"{name}: {width} x {height} pixels; at most {MAX_PIXELS // 10**6} million are accepted")
+        raise BadSample(
+            f"{name}: {width} x {height} pixels; at most {MAX_PIXELS // 10**6} million are accepted", "too large"
+        )
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise DataError(f"{name}: {width} x {height} pixels is a strip, not a picture; remove it")
+        raise BadSample(f"{name}: {width} x {height} pixels is a strip, not a picture; remove it", "strip")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -37,6 +37,7 @@ LAYERS = [
         "run_cli",
         "wandb_mirror",
         "mirror_command",
+        "option_types",
         "option_values",
         "parser_messages",
         "parser_settings",
