@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
 
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.callbacks import BestHeads
@@ -16,7 +18,7 @@ from emonet_lightning.data.face_data import NO_STATISTICS, FaceDataModule
 from emonet_lightning.data.plan import EMBEDDED, cache_root, check_seals
 from emonet_lightning.data.sampling import check_batch_size
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint, feature_dim
-from emonet_lightning.errors import MissingInputError, UsageError
+from emonet_lightning.errors import MissingInputError, UsageError, nearest
 from emonet_lightning.heads import resolve_widths
 from emonet_lightning.io import make_folder
 from emonet_lightning.losses import OUTPUT_MAP
@@ -29,6 +31,7 @@ from emonet_lightning.schedule import check_steps_per_call
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.yaml_files import read_yaml
 
+_BUILT = {"logger", "callbacks", "enable_checkpointing", "enable_progress_bar", "deterministic", "benchmark"}
 # a stage's starting heads are those of the stage before, wherever they lie
 _HARMLESS = {"init_heads_from", "num_workers", "num_threads", "cache_dir", "steps_per_call"}
 
@@ -108,13 +111,13 @@ def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> tuple[FaceDataModu
     _check_trainer(config["trainer"])
     check_steps_per_call(model["steps_per_call"], config["trainer"])
     BestHeads(**config["best_heads"])  # looks at its options
-    _check_monitors(config)
     for key, low in (("lr", 0.0), ("adam_eps", 0.0), ("weight_decay", -1e-30), ("huber_delta", 0.0)):
         if not low < model[key] < float("inf"):
             raise UsageError(
                 f"model.{key}: {model[key]} must be a finite number {'above' if low == 0 else 'not below'} 0"
             )
     taxonomy = Taxonomy.load(model["taxonomy"], model["extra_dimensions"])
+    _check_monitors(config, taxonomy.slugs)
     head_options(model["per_emotion"] or {}, taxonomy)
     resolve_widths(model["widths"])
     spec = EncoderSpec(**model["encoder"])
@@ -139,17 +142,22 @@ def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> tuple[FaceDataModu
     return data, test_data
 
 
-def _check_monitors(config: Any, where: str = "") -> None:
-    """Refuse to stop, keep or choose by a figure of test data, in any option that names a figure."""
-    if isinstance(config, str) and (config.startswith("test/") or "oracle_" in config):
-        if "monitor" in where or "metric" in where:
+def _check_monitors(config: Any, slugs: Sequence[str], where: str = "") -> None:
+    """Refuse to stop, keep or choose by a figure of test data or one that is never logged, wherever one is named."""
+    if isinstance(config, str):
+        if ("monitor" in where or "metric" in where) and (config.startswith("test/") or "oracle_" in config):
             raise UsageError(f"{where}: '{config}' is a figure of test data; monitor one of validation, as val/score")
+        if where.startswith("trainer.callbacks") and where.endswith(".monitor"):
+            logged = ["val/score", "val/num_constant_heads", "train/loss", "train/lr"]
+            logged += [f"{name}/{slug}" for name in ("val/score", "train/loss") for slug in slugs]
+            if config not in logged:
+                raise UsageError(f"{where}: '{config}' is never logged; {nearest(config, logged)}")
     elif isinstance(config, dict):
         for key, value in config.items():
-            _check_monitors(value, f"{where}.{key}" if where else key)
+            _check_monitors(value, slugs, f"{where}.{key}" if where else key)
     elif isinstance(config, list):
         for value in config:
-            _check_monitors(value, where)
+            _check_monitors(value, slugs, where)
 
 
 def _check_trainer(trainer: dict[str, Any]) -> None:
@@ -167,6 +175,18 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
         )
     if trainer["max_epochs"] == -1 and trainer["max_steps"] == -1:
         raise UsageError("trainer.max_epochs: -1 has no end, which the learning rate's schedule needs; name a number")
+    plain = {key: value for key, value in trainer.items() if key not in _BUILT and not _names_class(value)}
+    try:
+        Trainer(**plain, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    except EmoNetError:
+        raise
+    except (ValueError, TypeError, KeyError, RuntimeError, MisconfigurationException) as error:
+        raise UsageError(f"trainer: {' '.join(str(error).split())[:300]}") from error
+
+
+def _names_class(value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return any(isinstance(inner, dict) and "class_path" in inner for inner in values)
 
 
 def _check_chain(before: dict[str, Any], after: dict[str, Any]) -> None:
