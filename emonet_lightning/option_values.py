@@ -5,7 +5,7 @@ The parser has compared types; here a number that fits its type is compared with
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from emonet_lightning.errors import UsageError
@@ -95,18 +95,24 @@ _LOCAL = re.compile(r"(?:model|data|test_data|best_heads|out|neutral|ckpt_path|t
 _NAMES = re.compile(r"\.class_path$|\.revision$")
 
 
-def check_values(config: Mapping[str, Any]) -> None:
+def check_values(config: Mapping[str, Any], never_null: Callable[[str], bool] = lambda field: False) -> None:
     """Refuse values that no run can mean.
 
     Args:
         config: the parsed configuration of a run, as primitives.
+        never_null: whether an option needs a value; the parser takes null for any.
 
     Raises:
         UsageError: the first number that is not finite or out of range, or address in place of a path, with its field.
     """
+    for section in ("model", "trainer", "best_heads"):
+        if not isinstance(config.get(section), Mapping):
+            raise UsageError(f"{section}: is a section of options, not {config.get(section)!r}")
     for field, value in _leaves(config):
         if isinstance(value, bool):
             continue
+        if value is None and never_null(field):
+            raise UsageError(f"{_shown(field)}: is empty (null); give it a value or leave it out")
         if isinstance(value, int | float):
             _check_number(field, value)
         elif isinstance(value, str):

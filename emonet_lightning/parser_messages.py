@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from emonet_lightning.data.face_data import FaceDataModule
 from emonet_lightning.errors import nearest
+from emonet_lightning.parser_settings import ALLOWED
 
+_PLUGINS = "the plug-ins of lightning.pytorch (callbacks, loggers, profilers, strategies)"
 LINKED = ("taxonomy", "extra_dimensions", "encoder")
 """Options of the model that the data take over."""
 
@@ -49,7 +51,41 @@ def explain(message: str, known: Sequence[str]) -> str:
         group, key = outside.group(1), outside.group(2) or outside.group(3)
         key = f"{group}.{key}" if group and not key.startswith(f"{group}.") else key
         return f"unknown option '{key}'; {nearest(key, known)}"
-    return message if len(message) < 400 else message[:400] + " ..."
+    return _typed(message) or (message if len(message) < 400 else message[:400] + " ...")
+
+
+def _typed(message: str) -> str | None:
+    """What a value of a wrong type should have been, with its field."""
+    fields = re.findall(r'Parser key "([\w.]+)"', message)
+    where = f"{fields[-1]}: " if fields else ""
+    barred = re.search(r"Importing '([^']{1,200})' is not allowed", message)
+    if barred:
+        return f"{where}'{barred[1]}' may not be imported; a class comes from {', '.join(ALLOWED[-2:])} or {_PLUGINS}"
+    unloaded = re.search(r"Unable to load config ['\"]([^'\"]{1,200})", message)
+    if unloaded:
+        return f"{where}needs options, or a file of them; '{unloaded[1]}' is neither"
+    union = re.search(r"Subtypes: \[(.+?)\] Errors: .* Given value: (.{1,200})", message)
+    if union:
+        return f"{where}expected {_readable(union[1])}, got {union[2]}"
+    single = re.search(r"(?:Parser key|argument) .*?(?:Expected an? |Expected )(.+?)\. Got value: (.{1,200})", message)
+    return f"{where}expected {_readable(single[1])}, got {single[2]}" if single else None
+
+
+def _readable(types: str) -> str:
+    types = re.sub(r"<class '(?:[\w]+\.)*(\w+)'>", r"\1", types).replace("NoneType", "null")
+    types = re.sub(r"typing\.Literal\[(.+?)\]", r"one of \1", types)
+    return re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z])", "", types)[:200]
+
+
+def explain_reference(message: str) -> str:
+    """Return what is wrong with a `${...}`, in one line, from OmegaConf's error."""
+    lines = dict(line.strip().partition(":")[::2] for line in message.splitlines()[1:] if ":" in line)
+    place = lines.get("full_key", "").strip()
+    reason = " ".join(message.splitlines()[0].split())[:200] if message else "cannot be resolved"
+    return (
+        f"{f'{place}: ' if place else ''}a ${{...}} cannot be resolved ({reason}); "
+        "write ${oc.env:NAME,default}, or the name of an option that there is"
+    )
 
 
 def _init_keys(class_path: str) -> set[str]:

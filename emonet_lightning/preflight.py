@@ -18,7 +18,7 @@ from emonet_lightning.data.face_data import NO_STATISTICS, FaceDataModule
 from emonet_lightning.data.plan import EMBEDDED, cache_root, check_seals
 from emonet_lightning.data.sampling import check_batch_size
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint, feature_dim
-from emonet_lightning.errors import MissingInputError, UsageError, nearest
+from emonet_lightning.errors import EmoNetError, MissingInputError, UsageError, nearest
 from emonet_lightning.heads import resolve_widths
 from emonet_lightning.io import make_folder
 from emonet_lightning.losses import OUTPUT_MAP

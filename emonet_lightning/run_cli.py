@@ -17,8 +17,8 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+from omegaconf.errors import OmegaConfBaseException
 
 import emonet_lightning.data.datamodules  # noqa: F401  (registers the data modules' short names)
 from emonet_lightning import parallel, slurm
@@ -28,10 +28,13 @@ from emonet_lightning.checkpoints import FOLDER
 from emonet_lightning.data.face_data import FaceDataModule
 from emonet_lightning.errors import EmoNetError, UsageError
 from emonet_lightning.module import EmpathicInsightFace
-from emonet_lightning.parser_messages import LINKED, explain
+from emonet_lightning.option_types import needs_value
+from emonet_lightning.option_values import check_values
+from emonet_lightning.parser_messages import LINKED, explain, explain_reference
 from emonet_lightning.parser_settings import limit_parsing
 from emonet_lightning.saving import IntervalCheckpoint
 from emonet_lightning.stopping import StopBetweenBatches
+from emonet_lightning.wandb_mirror import mirrored
 from emonet_lightning.yaml_files import parse_yaml
 
 limit_parsing()
@@ -163,6 +166,9 @@ class EmoNetCLI(LightningCLI):
         except jsonargparse.ArgumentError as error:
             known = [action.dest for action in self._subcommand_parsers[args[0]]._actions]
             raise UsageError(explain(str(error), known)) from error
+        except OmegaConfBaseException as error:
+            raise UsageError(explain_reference(str(error))) from error
+        check_values(self.run_config, needs_value)
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration alone: LightningCLI lets a checkpoint's hyper-parameters silently win over it."""
@@ -214,7 +220,7 @@ class EmoNetCLI(LightningCLI):
         trainer._signal_connector = _OwnSignals(trainer)
         if isinstance(trainer.strategy, parallel.HeadsDDP) and self.identity is not None:
             trainer.strategy.fingerprints = {"configuration": self.identity["config"]}
-        loggers: list[Logger] = list(trainer.loggers)
+        loggers = mirrored(trainer.loggers, folder if self.subcommand == "fit" else None, self.run, config)
         if folder is not None and self.subcommand == "fit":
             loggers.append(RunLogger(folder))
         trainer.loggers = loggers
@@ -239,8 +245,8 @@ class EmoNetCLI(LightningCLI):
     @property
     def run_config(self) -> dict[str, Any]:
         """The parsed configuration of the subcommand, as primitives; links are left to be made again."""
-        parser = self._parser(self.subcommand)
-        text = parser.dump(self.config[self.subcommand], skip_link_targets=True, skip_unset=False)
+        parser = self._parser(self._asked)
+        text = parser.dump(self.config[self._asked], skip_link_targets=True, skip_unset=False)
         config = parse_yaml(text, "configuration")
         config.pop("config", None)
         return config
