@@ -202,5 +202,5 @@ def test_damaged_and_unpaired_tars_are_refused(tmp_path):
         open_source(write_tar(tmp_path / "y.tar", ("7.jpg", encoded(0))), TAXONOMY)
     with tarfile.open(tmp_path / "z.tar", "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("a.jpg"))
-    with pytest.raises(DataError, match="not a readable uncompressed tar"):
+    with pytest.raises(DataError, match="a gzip file, not a plain tar"):
         open_source(str(tmp_path / "z.tar"), TAXONOMY)

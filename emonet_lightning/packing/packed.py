@@ -14,6 +14,7 @@ import pyarrow.parquet as parquet
 
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
 from emonet_lightning.io import read_bytes, read_json, sha256_bytes
+from emonet_lightning.packing.local_paths import refuse_remote
 from emonet_lightning.packing.seals import register
 from emonet_lightning.packing.verifying import DamagedSet, VerifyReport, inspect_set
 from emonet_lightning.ratings.long_form import Kind, Ratings
@@ -76,6 +77,7 @@ class PackedSet:
             MissingInputError: no such folder, or not a finished packed set.
             DataError: the manifest was changed or damaged.
         """
+        refuse_remote(str(path))
         path = Path(path)
         if not path.is_dir():
             raise MissingInputError(f"{path}: no such folder; name one that `pack` made")

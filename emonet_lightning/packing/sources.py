@@ -8,6 +8,7 @@ from rich.console import Console
 
 from emonet_lightning.errors import DataError, MissingInputError, UsageError, nearest
 from emonet_lightning.packing.folders import ImageFiles, SampleInfo, class_folder_ratings, list_images, no_ratings
+from emonet_lightning.packing.local_paths import refuse_remote
 from emonet_lightning.packing.matching import NameIndex, Unmatched, match
 from emonet_lightning.packing.released import JoinedRatings, ParquetSource
 from emonet_lightning.packing.samples import Source
@@ -68,6 +69,8 @@ def open_source(
         DataError: what is there does not fit; names the file and the remedy.
         UsageError: options that do not fit each other.
     """
+    for given in (input_path, labels, metadata, index_map, images):
+        refuse_remote(given)
     path = Path(input_path)
     if not path.exists():
         raise MissingInputError(f"{path}: no such file or folder")
@@ -106,6 +109,9 @@ def open_source(
         files = [path] if path.is_file() else sorted(path.rglob("*.tar"))
         if not files:
             raise MissingInputError(f"{path}: no .tar file in it or below it")
+        for digest in () if path.is_file() else sorted(path.rglob("*.tar.sha256")):
+            if not digest.with_suffix("").is_file():
+                raise DataError(f"{digest.with_suffix('')}: is missing, only its digest is there; fetch it again")
         return TarSource(files, taxonomy, columns, name=name, licence=licence, kind=kind, group=groups)
     files_found = list_images(path)
     if found == "table":

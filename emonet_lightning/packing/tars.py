@@ -1,17 +1,15 @@
 """Tar files of images with a JSON each (the layout of WebDataset) as a source; members are read in place."""
 
 import json
-import tarfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from emonet_lightning.errors import DataError, nearest
-from emonet_lightning.image_files import SUFFIXES
 from emonet_lightning.io import fingerprint
 from emonet_lightning.packing.folders import unique_keys
-from emonet_lightning.packing.images import MAX_BYTES
 from emonet_lightning.packing.released import ROLES, prompted_from_text
 from emonet_lightning.packing.samples import RawSample
+from emonet_lightning.packing.tar_members import index_tar
 from emonet_lightning.ratings.answers import Answers, check_kind, parse_answers
 from emonet_lightning.ratings.long_form import Kind
 from emonet_lightning.taxonomy import Taxonomy
@@ -63,7 +61,11 @@ class TarSource:
         self._columns = columns
         self._group = group or []
         self._kind_given = kind is not None
-        self.members = [member for number, file in enumerate(files) for member in _index(file, number)]
+        self.members = [
+            Member(number, sample.name, *sample.image, *sample.json)
+            for number, file in enumerate(files)
+            for sample in index_tar(file)
+        ]
         if not self.members:
             raise DataError(f"{files[0]}: no image with a JSON in it")
         names = [member.name for member in self.members]
@@ -155,36 +157,3 @@ def _inner(record: dict[str, Any]) -> dict[str, Any]:
         if isinstance(record.get(struct), dict)
         for name, value in record[struct].items()
     }
-
-
-def _index(path: Path, number: int) -> list[Member]:
-    images: dict[str, tuple[int, int]] = {}
-    texts: dict[str, tuple[int, int]] = {}
-    try:
-        with tarfile.open(path, "r:") as tar:
-            end = 0
-            for member in tar:
-                end = member.offset_data + -(-member.size // 512) * 512
-                folder, _, base = member.name.rpartition("/")
-                stem, _, extension = base.partition(".")
-                if not member.isfile() or not stem:
-                    continue
-                name = f"{folder}/{stem}" if folder else stem
-                kind = texts if extension == "json" else images if f".{extension.lower()}" in SUFFIXES else None
-                if kind is None:
-                    continue
-                if name in kind:
-                    raise DataError(f"{path}: duplicate id '{name}'; keep one")
-                if member.size > MAX_BYTES:
-                    raise DataError(f"{path}: member '{member.name}' has {member.size} bytes, above {MAX_BYTES}")
-                kind[name] = (member.offset_data, member.size)
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"{path}: not a readable uncompressed tar file ({error}); unpack or fetch it again") from error
-    with path.open("rb") as stream:  # tarfile takes a damaged header for the end
-        stream.seek(end)
-        if any(stream.read(2**20)):
-            raise DataError(f"{path}: damaged after byte {end}; fetch it again")
-    for name in images.keys() ^ texts.keys():
-        what = "image without JSON" if name in images else "JSON without image"
-        raise DataError(f"{path}: {what}: '{name}'; each image needs a JSON of the same name")
-    return [Member(number, name, *images[name], *texts[name]) for name in images]
