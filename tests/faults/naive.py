@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     folder, weights, out, epochs = Path(argv[0]), argv[1], Path(argv[2]), int(argv[3])
-    names = sorted(json.loads((folder / "manifest.json").read_text())["taxonomy"]["slugs"])
+    names = sorted(json.loads((folder / "manifest.json").read_text())["ratings"]["slugs"])
     lightning.seed_everything(0, workers=True, verbose=False)
     checkpoint = ModelCheckpoint(out, save_last=True, save_on_train_epoch_end=True)
     trainer = lightning.Trainer(
