@@ -13,8 +13,8 @@ from campaign import run_campaign
 
 KILLS = 5
 """Of each run, one after the other."""
-LONGEST = {"long": 1.5, "images": 2.0}
-"""Seconds until a kill: start-up and some epochs."""
+SAVES = {"long": 12, "images": 2}
+"""Checkpoints until a kill, at most; a fifth of the kills come before the first step."""
 
 
 @pytest.fixture
@@ -29,7 +29,12 @@ def chain(scenes, whole, place):
         while len(kills) < KILLS:
             before = runs.newest(out)
             child = forking.start(scene.command(out), env=scene.environment)
-            delay = drawn.uniform(0, LONGEST[name])
+            early = drawn.random() < 0.2
+            saves, delay = drawn.randint(0, SAVES[name]), drawn.uniform(0, 0.8 if early else 0.1)
+            if not early:  # by what it does, not by the clock: a busy machine shall not kill in the start-up alone
+                wait(child, 120, lambda child=child: "labels:" in child.said())
+                seen = [runs.newest(out)]
+                wait(child, 120, lambda seen=seen, saves=saves: len(seen) > saves or note(seen, runs.newest(out)))
             ended = wait(child, delay)
             if ended is None:
                 # sometimes all processes of the run, sometimes only the first: its workers live on for a while
@@ -39,7 +44,14 @@ def chain(scenes, whole, place):
                 if ended == 0:
                     break
                 return {"ok": False, "code": ended, "said": child.said()[-500:], "kills": len(kills)}
-            kills.append({"after": round(delay, 3), "step": runs.newest(out), "in": phase(child, out)})
+            kills.append(
+                {
+                    "saves": None if early else saves,
+                    "after": round(delay, 3),
+                    "step": runs.newest(out),
+                    "in": phase(child, out),
+                }
+            )
             torn += runs.damaged(out)
             lost += [before] if runs.newest(out) < before else []
         code, said = runs.finish(scene, out)
@@ -62,6 +74,13 @@ def wait(child, seconds, until=lambda: False):
     while child.poll() is None and time.monotonic() < deadline and not until():
         time.sleep(0.002)
     return child.poll()
+
+
+def note(seen, step):
+    """Remember a new step; never what is waited for."""
+    if step != seen[-1]:
+        seen.append(step)
+    return False
 
 
 def phase(child, out):
