@@ -33,7 +33,7 @@ def needs_value(field: str) -> bool:
 
 @functools.cache
 def _takes_null(cls: type, name: str) -> bool:
-    hint = typing.get_type_hints(cls.__init__).get(name)
+    hint = typing.get_type_hints(vars(cls)["__init__"]).get(name)
     if hint is None or hint is typing.Any:
         return True
     is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)

@@ -31,13 +31,16 @@ class Range(NamedTuple):
             value < self.high if self.below else value <= self.high
         )
 
-    def __str__(self) -> str:
-        low = f"{'above' if self.above else 'at least'} {self.low:g}"
-        if self.high == INFINITY:
-            return low
-        if not self.above and not self.below:
-            return f"{self.low:g} .. {self.high:g}"
-        return f"{low} and {'below' if self.below else 'at most'} {self.high:g}"
+    def missed_by(self, value: float) -> str:
+        """What a number that is not among them should be."""
+        too_little = value < self.low or (self.above and value == self.low)
+        if too_little:
+            return f"{'above' if self.above else 'at least'} {_plain(self.low)}"
+        return f"{'below' if self.below else 'at most'} {_plain(self.high)}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
 
 
 _SHARE, _OPEN_SHARE, _COUNT, _AT_LEAST_ONE = Range(0, 1), Range(0, 1, above=True), Range(0, 1e12), Range(1, 1e12)
@@ -128,7 +131,7 @@ def _check_number(field: str, value: float) -> None:
     for pattern, allowed in _COMPILED:
         if pattern.fullmatch(field):
             if not allowed.holds(value):
-                raise UsageError(f"{_shown(field)}: {value} must be {allowed}")
+                raise UsageError(f"{_shown(field)}: {value} must be {allowed.missed_by(value)}")
             break
     if value == 0 and _NO_ZERO.fullmatch(field):
         raise UsageError(f"{_shown(field)}: 0 would train nothing; name a number of at least 1, or leave it out")

@@ -49,7 +49,7 @@ def _load(text: str) -> Any:
     if not text.strip():
         return text
     try:
-        value = parse_yaml(text, "value")
+        value = parse_yaml(text, "value", finite=False)  # the option's name is told where its range is looked at
     except EmoNetError as error:
         raise _RefusedYAML(str(error)) from error
     # `{a, b}` and `a:` are text that happens to be YAML

@@ -111,11 +111,6 @@ def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> tuple[FaceDataModu
     _check_trainer(config["trainer"])
     check_steps_per_call(model["steps_per_call"], config["trainer"])
     BestHeads(**config["best_heads"])  # looks at its options
-    for key, low in (("lr", 0.0), ("adam_eps", 0.0), ("weight_decay", -1e-30), ("huber_delta", 0.0)):
-        if not low < model[key] < float("inf"):
-            raise UsageError(
-                f"model.{key}: {model[key]} must be a finite number {'above' if low == 0 else 'not below'} 0"
-            )
     taxonomy = Taxonomy.load(model["taxonomy"], model["extra_dimensions"])
     _check_monitors(config, taxonomy.slugs)
     head_options(model["per_emotion"] or {}, taxonomy)

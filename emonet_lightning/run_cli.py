@@ -247,7 +247,7 @@ class EmoNetCLI(LightningCLI):
         """The parsed configuration of the subcommand, as primitives; links are left to be made again."""
         parser = self._parser(self._asked)
         text = parser.dump(self.config[self._asked], skip_link_targets=True, skip_unset=False)
-        config = parse_yaml(text, "configuration")
+        config = parse_yaml(text, "configuration", finite=False)
         config.pop("config", None)
         return config
 

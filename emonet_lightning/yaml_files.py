@@ -69,12 +69,13 @@ def read_yaml(path: Path | str) -> Any:
     return parse_yaml(read_bytes(path), str(path))
 
 
-def parse_yaml(content: bytes | str, where: str) -> Any:
+def parse_yaml(content: bytes | str, where: str, *, finite: bool = True) -> Any:
     """Return what a YAML text holds, as primitives.
 
     Args:
         content: the text, or a file's bytes.
         where: what to call it in errors.
+        finite: refuse numbers that are not.
 
     Raises:
         DataError: not UTF-8, a byte order mark or control character, no YAML, two documents, a key that stands twice,
@@ -89,7 +90,7 @@ def parse_yaml(content: bytes | str, where: str) -> Any:
         raise DataError(f"{where}{_place(error)}: not YAML ({_reason(error, text)})") from error
     except (ValueError, OverflowError, RecursionError) as error:  # a number of ten thousand digits
         raise DataError(f"{where}: not YAML ({' '.join(str(error).split())[:200]})") from error
-    for field, value in numbers(found):
+    for field, value in numbers(found) if finite else ():
         if not math.isfinite(value):
             raise DataError(f"{where}: {field or 'the value'} is {value}; write a finite number")
     return found

@@ -163,7 +163,11 @@ def test_a_file_that_is_no_configuration(refused, tmp_path, text, message):
         ("--data.batch_size=0", "data.batch_size: 0 must be at least 1"),
         ("--data.views=3", "data.views: 3 views need data.augmentation"),
         ("--data.fold=9", None),
-        ("--model.lr=-1", "model.lr: -1.0 must be a finite number above 0"),
+        ("--model.lr=null", "model.lr: expected float, got None"),
+        ("--model.dropout=1.0", "model.dropout: 1.0 must be below 1"),
+        ("--trainer.accelerator=gpuu", "invalid accelerator name"),
+        ("--data.path=http://127.0.0.1/x", "data.path: 'http://127.0.0.1/x' is an address"),
+        ("--model.lr=-1", "model.lr: -1.0 must be above 0"),
         ("--model.weight_decay=.inf", "model.weight_decay: inf must be a finite number"),
         ("--trainer.gradient_clip_val=1", "use model.clip_norm"),
         ("--trainer.accumulate_grad_batches=2", "raise data.batch_size"),
@@ -177,7 +181,7 @@ def test_a_file_that_is_no_configuration(refused, tmp_path, text, message):
         ("--data.features_on=gpu", "option 'features_on' of SyntheticFaces: Expected a typing.Literal['auto',"),
         ("--trainer.max_epochs=-1", "-1 has no end"),
         ("--data.mode=images", "set model.standardise: false"),
-        ("--data.train_share=0", "data.train_share: 0.0 must be in (0, 1]"),
+        ("--data.train_share=0", "data.train_share: 0.0 must be above 0"),
     ],
 )
 def test_a_value_that_cannot_be_is_named(refused, big, option, message):
