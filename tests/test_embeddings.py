@@ -186,13 +186,17 @@ def test_writer_killed_within_a_write_is_reported_and_the_resumed_cache_has_equa
 
 def test_error_of_one_rank_reaches_the_waiting_ones(tmp_path, spec):
     packed = packed_noise(tmp_path / "packed", Noise(3))
-    packed.read_image = lambda row: b"no image"
+
+    def gone(row):
+        raise OutputError("the disk is gone")
+
+    packed.read_image = gone
     errors = []
 
     def write(rank):
         try:
             fill_cache(packed, spec, tmp_path / "cache", rank=rank, world_size=2, progress=False)
-        except DataError as error:
+        except OutputError as error:
             errors.append(str(error))
 
     ranks = [threading.Thread(target=write, args=(rank,)) for rank in (1, 0)]
@@ -201,7 +205,7 @@ def test_error_of_one_rank_reaches_the_waiting_ones(tmp_path, spec):
     for rank in ranks:
         rank.join(timeout=30)
     assert len(errors) == 2
-    assert all("00000: not a readable" in error for error in errors)
+    assert all("the disk is gone" in error for error in errors)
     assert sum("met by writer 0" in error for error in errors) == 1
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from emonet_lightning import errors
+from emonet_lightning import errors, interruption
 from emonet_lightning.io import atomic_write
 
 BEAT_SECONDS = 2.0
@@ -47,6 +47,7 @@ class WriterClaim:
     def __enter__(self) -> "WriterClaim":
         watch = Watch()
         while watch.is_live(self.path, SILENCE_SECONDS):
+            interruption.check(f"{self.path.parent}: waiting for another writer")
             time.sleep(POLL_SECONDS)
         self._write()
         self._thread.start()
@@ -60,7 +61,8 @@ class WriterClaim:
             return
         plain = isinstance(error, errors.EmoNetError)
         text = str(error) if plain else f"{type(error).__name__}: {' '.join(str(error).split())}"
-        self._claim |= {"error": text, "kind": type(error).__name__ if plain else "EmoNetError"}
+        known = next(base.__name__ for base in type(error).__mro__ if hasattr(errors, base.__name__)) if plain else ""
+        self._claim |= {"error": text, "kind": known or "EmoNetError"}
         try:
             self._write()
         except errors.OutputError:  # the error itself is what its user needs to see
@@ -128,6 +130,7 @@ def wait_for_blocks(folder: Path, missing: Callable[[], list[str]], earlier: set
     """
     watch, last_life = Watch(), time.monotonic()
     while absent := missing():
+        interruption.check(f"{folder}: waiting for other writers")
         dead = []
         for path in sorted(folder.glob("writer-*.json")):
             claim = watch.read(path)

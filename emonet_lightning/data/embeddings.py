@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from emonet_lightning.data.cache_blocks import BLOCK_ROWS, Block, blocks_of, read_block
+from emonet_lightning.bad_samples import TRAINING, BadSample, Skip, SkipBudget
+from emonet_lightning.data.cache_blocks import BLOCK_ROWS, BadRows, Block, bad_rows, blocks_of
 from emonet_lightning.data.cache_writers import STALL_SECONDS, WriterClaim, earlier_claims, wait_for_blocks
 from emonet_lightning.data.encoding import encode_blocks
 from emonet_lightning.data.pixel_batches import ImageRows, Recipe, decode_threads
-from emonet_lightning.decoding import DECODER
+from emonet_lightning.decoding import DECODER, decode_image
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_identity, feature_dim
-from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.errors import DataError, OutputError, UsageError
 from emonet_lightning.io import fingerprint, make_folder, write_json
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.transforms import Augmentation
@@ -44,9 +45,13 @@ class CacheBuild(NamedTuple):
     """Time that this process spent on them."""
     num_missing: int
     """Blocks of other processes' shares that are not there yet; 0 where these were waited for."""
+    bad: BadRows
+    """Rows whose image cannot be read, in the blocks that are there: their features are zero."""
 
 
-class _Plan(NamedTuple):
+class CachePlan(NamedTuple):
+    """What a cache consists of."""
+
     path: Path
     key: str
     meta: dict[str, Any]
@@ -60,7 +65,7 @@ def cache_key(
     packed: ImageRows, spec: EncoderSpec, *, views: int = 1, augmentation: Augmentation | None = None, seed: int = 0
 ) -> str:
     """Return the digest of all that decides the features; the cache folder's name is its first 20 digits."""
-    return _plan(packed, spec, Path(), views, augmentation, seed).key
+    return plan_cache(packed, spec, Path(), views, augmentation, seed).key
 
 
 def build_cache(
@@ -76,6 +81,7 @@ def build_cache(
     world_size: int = 1,
     num_threads: int | None = None,
     progress: bool = True,
+    max_bad_fraction: float = TRAINING,
 ) -> Path:
     """Encode what is not cached yet, this rank's share of it, and wait for the other ranks' shares.
 
@@ -91,12 +97,14 @@ def build_cache(
         world_size: processes that share the work, by files alone.
         num_threads: image decoding threads; at most (and by default) the cores allotted to this process.
         progress: show a bar (on rank 0).
+        max_bad_fraction: share of the images that may be unreadable; these rows are zero, and tried again by the next
+            call.
 
     Returns:
         The cache's folder, complete.
 
     Raises:
-        DataError: an unreadable image, or features that are not finite.
+        DataError: too many unreadable images, or features that are not finite.
         OutputError: the folder cannot be written; found out before anything is encoded.
         InterruptedRunError: another rank died.
     """
@@ -112,6 +120,7 @@ def build_cache(
         world_size=world_size,
         num_threads=num_threads,
         progress=progress,
+        max_bad_fraction=max_bad_fraction,
     ).path
 
 
@@ -128,6 +137,7 @@ def fill_cache(
     world_size: int = 1,
     num_threads: int | None = None,
     progress: bool = True,
+    max_bad_fraction: float = TRAINING,
     wait: bool = True,
     stall_seconds: float = STALL_SECONDS,
 ) -> CacheBuild:
@@ -141,11 +151,15 @@ def fill_cache(
     """
     if spec.compile and torch.device(device).type != "cuda":
         raise UsageError(f"encoder.compile needs CUDA, the device is {device}; leave encoder.compile out")
-    plan = _plan(packed, spec, Path(cache_dir), views, augmentation, seed)
+    plan = plan_cache(packed, spec, Path(cache_dir), views, augmentation, seed)
     earlier = earlier_claims(plan.path)
     every = [(view, block) for view, blocks in zip(plan.views, plan.blocks, strict=True) for block in blocks]
     started, num_encoded = time.monotonic(), 0
-    damaged = _damaged_blocks([block for _, block in every], plan.dim, decode_threads(num_threads))
+    damaged = _damaged_blocks(packed, [block for _, block in every], plan.dim, decode_threads(num_threads))
+    budget = SkipBudget(f"encoding {plan.path.name}", packed.num_samples, max_bad_fraction)
+
+    def on_bad(row: int, error: BadSample) -> None:
+        budget.add(Skip(packed.keys[row], "", error.reason, str(error)))
 
     def is_there(block: Block) -> bool:
         return block.path.exists() and block.path.stat().st_ino != damaged.get(block)
@@ -166,7 +180,8 @@ def fill_cache(
                     raise DataError(f"encoder '{spec.name}': its weight file changed meanwhile; run the command again")
                 shown = progress and (rank == 0 or not wait)  # one bar for processes that share a terminal
                 with progress_bar(f"encode {spec.name}", num_encoded, "images", shown) as advance:
-                    encode_blocks(packed, encoder, todo, decode_threads(num_threads), advance)
+                    encode_blocks(packed, encoder, todo, decode_threads(num_threads), advance, on_bad)
+                budget.check()
     seconds = time.monotonic() - started
 
     def missing() -> list[str]:
@@ -174,12 +189,24 @@ def fill_cache(
 
     if wait:
         wait_for_blocks(plan.path, missing, earlier, stall_seconds)
-    return CacheBuild(plan.path, plan.key, plan.dim, num_encoded, seconds, 0 if wait else len(missing()))
+    bad = dict(pair for _, block in every if block.path.exists() for pair in bad_rows(block, plan.dim).items())
+    _check_all(packed, bad, budget)
+    return CacheBuild(plan.path, plan.key, plan.dim, num_encoded, seconds, 0 if wait else len(missing()), bad)
 
 
-def _plan(
+def _check_all(packed: ImageRows, bad: BadRows, budget: SkipBudget) -> None:
+    """Compare the bad rows of all processes, and of earlier calls, with the budget."""
+    budget.skips.clear()
+    for row, reason in sorted(bad.items()):
+        error = f"sample '{packed.keys[row]}' cannot be read ({reason}); repair its shard or pack the set again"
+        budget.add(Skip(packed.keys[row], "", reason, error))
+    budget.check()
+
+
+def plan_cache(
     packed: ImageRows, spec: EncoderSpec, cache_dir: Path, views: int, augmentation: Augmentation | None, seed: int
-) -> _Plan:
+) -> CachePlan:
+    """Return which blocks a cache consists of, and how each is made; reads no weights and no images."""
     if views < 1 or (views > 1 and augmentation is None):
         raise UsageError(f"views is {views}: at least 1, and an augmentation where there are more")
     recipes = [Recipe(0)] + [Recipe(view, augmentation, seed) for view in range(1, views)]
@@ -203,14 +230,14 @@ def _plan(
         "block_rows": BLOCK_ROWS,
     }
     blocks = [list(blocks_of(_folder(cache_dir, k), k, packed.num_samples)) for k in view_keys]
-    return _Plan(_folder(cache_dir, key), key, meta, dim, recipes, blocks)
+    return CachePlan(_folder(cache_dir, key), key, meta, dim, recipes, blocks)
 
 
 def _folder(cache_dir: Path, key: str) -> Path:
     return cache_dir / key[:20]
 
 
-def _missing_metas(plan: _Plan) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _missing_metas(plan: CachePlan) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Descriptions that are not there yet: of the whole, and of each view, which is a cache of its own."""
     for recipe, key in [(None, plan.key), *zip(plan.views, plan.meta["view_keys"], strict=True)]:
         folder = _folder(plan.path.parent, key)
@@ -230,16 +257,32 @@ def _remove_leftovers(blocks: list[Block]) -> None:
                     path.unlink()
 
 
-def _damaged_blocks(blocks: list[Block], dim: int, num_threads: int) -> dict[Block, int]:
-    """Read what is there; return damaged blocks and the inode of each, which changes when it is rebuilt."""
+def _is_readable(packed: ImageRows, row: int) -> bool:
+    try:
+        decode_image(packed.read_image(row), packed.keys[row])
+    except (DataError, OutputError):
+        return False
+    return True
+
+
+def _damaged_blocks(packed: ImageRows, blocks: list[Block], dim: int, num_threads: int) -> dict[Block, int]:
+    """Read what is there; return blocks to encode again and the inode of each, which changes when that is done.
+
+    These are damaged ones, and those that lack the features of an image which can be read now.
+    """
 
     def inode_if_damaged(block: Block) -> int | None:
         if block.path.exists():
             inode = block.path.stat().st_ino
             try:
-                read_block(block, dim)
+                mended = [row for row in bad_rows(block, dim) if _is_readable(packed, row)]
             except DataError as error:
                 logger.warning("%s", str(error).replace("run the same command again to rebuild it", "rebuilding it"))
+                return inode
+            if mended:
+                logger.warning(
+                    "%s: images of %d rows can be read now; encoding the block again", block.path, len(mended)
+                )
                 return inode
         return None
 

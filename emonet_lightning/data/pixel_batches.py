@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
+from emonet_lightning.bad_samples import BadSample
 from emonet_lightning.decoding import decode_image
 from emonet_lightning.transforms import Augmentation, EvalTransform, PreprocessSpec, TrainTransform, sample_seed
 
@@ -81,6 +82,7 @@ class PixelBatches:
         num_threads: int,
         device: torch.device | str = "cpu",
         whole: bool = False,
+        on_bad: Callable[[int, BadSample], None] | None = None,
     ) -> None:
         """Set up.
 
@@ -90,7 +92,10 @@ class PixelBatches:
             num_threads: threads that read, decode and resize.
             device: where pixels are needed.
             whole: resize on the device where possible.
+            on_bad: told, by any thread, of each row whose image is bad, and with what; its pixels are zero then. By
+                default a bad image is an error. The first one always is where images are shipped whole.
         """
+        self._on_bad = on_bad
         self.packed = packed
         self.num_threads = num_threads
         self.device = torch.device(device)
@@ -104,7 +109,7 @@ class PixelBatches:
         """Yield pixels [n, 3, S, S] uint8 on the device, channels last; valid until the next are asked for.
 
         Raises:
-            DataError: an unreadable image; names the sample.
+            BadSample: an unreadable image; names the sample.
         """
         for batch, pixels, odd in self.raw(batches):
             pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
@@ -156,7 +161,10 @@ class PixelBatches:
         for place in places:
             row = batch.start + place
             # into the memory of this thread's last image, where sizes agree: fresh pages cost 5 % of a large one
-            image = decode_image(self.packed.read_image(row), self.packed.keys[row], getattr(self._last, "image", None))
+            image = self._decode(row, getattr(self._last, "image", None))
+            if image is None:
+                pixels[place] = 0
+                continue
             self._last.image = image
             if recipe.augmentation is None or recipe.seed is None:
                 self._clean(image, pixels[place])
@@ -171,12 +179,23 @@ class PixelBatches:
         odd = {}
         for place in places:
             row, slot = batch.start + place, pixels[place]
-            image = decode_image(self.packed.read_image(row), self.packed.keys[row], slot)
-            if image.shape != slot.shape:
+            image = self._decode(row, slot)
+            if image is None:
+                slot[...] = 0
+            elif image.shape != slot.shape:
                 odd[place] = self._clean(image)
             elif image is not slot:
                 slot[...] = image
         return odd
+
+    def _decode(self, row: int, out: np.ndarray | None) -> np.ndarray | None:
+        try:
+            return decode_image(self.packed.read_image(row), self.packed.keys[row], out)
+        except BadSample as error:
+            if self._on_bad is None:
+                raise
+            self._on_bad(row, error)
+            return None
 
     def _is_whole(self, recipe: Recipe) -> bool:
         return self._whole is not None and recipe.augmentation is None
