@@ -87,8 +87,8 @@ def attempt(folder: Path, stages: list[Path], config: dict[str, Any]) -> Iterato
         )
     if is_first_process():
         for own in {folder, *stages}:
-            remove_temporary(own)
-            remove_temporary(own / FOLDER)
+            for place in (own, own / FOLDER, own / "export", own / "figures"):
+                remove_temporary(place)
             if resume == "never" and not (own / DONE).is_file():
                 replace_all(own / FOLDER)
     run = Attempt(run_id(folder), resume)
