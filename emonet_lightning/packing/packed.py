@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 
+from emonet_lightning.bad_samples import BadSample
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
 from emonet_lightning.io import read_bytes, read_json, sha256_bytes
 from emonet_lightning.packing.local_paths import refuse_remote
+from emonet_lightning.packing.manifest_rules import check_manifest
 from emonet_lightning.packing.seals import register
 from emonet_lightning.packing.verifying import DamagedSet, VerifyReport, inspect_set
 from emonet_lightning.ratings.long_form import Kind, Ratings
@@ -92,7 +94,10 @@ class PackedSet:
             raise DataError(
                 f"{path / MANIFEST}: format version {manifest.get('version')}; this release reads {VERSION}"
             )
+        check_manifest(path / MANIFEST, manifest)
         packed = cls(path, manifest)
+        if samples_digest(packed.keys, packed.image_sha256) != packed.digest:
+            raise DataError(f"{path / MANIFEST}: its index is not the one that was packed; pack the set again")
         if packed.sealed:
             register(packed)
         return packed
@@ -102,6 +107,25 @@ class PackedSet:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}}  # file handles stay in their process
+
+    def check_files(self) -> None:
+        """Compare which shards there are, and how long they are, with the manifest: before reading many images.
+
+        Raises:
+            DataError: names all shards that are missing or of another length.
+        """
+        wrong = []
+        for shard in self.manifest["shards"]:
+            path = self.path / shard["file"]
+            size = path.stat().st_size if path.is_file() else None
+            if size != shard["bytes"]:
+                wrong.append(f"{shard['file']} is " + ("missing" if size is None else f"{size} bytes long"))
+        if wrong:
+            more = f" and {len(wrong) - 10} more" if len(wrong) > 10 else ""
+            raise DataError(
+                f"{self.path}: {len(wrong)} of {len(self.manifest['shards'])} shards are not those that were packed "
+                f"({', '.join(wrong[:10])}{more}); copy them again or pack again"
+            )
 
     def read_image(self, row: int) -> bytes:
         """Return the encoded image of a row, compared with its digest.
@@ -186,8 +210,9 @@ class PackedSet:
             raise self._damaged(row, "data (the file is too short)")
         return content
 
-    def _damaged(self, row: int, what: str) -> DataError:
-        return DataError(
+    def _damaged(self, row: int, what: str) -> BadSample:
+        return BadSample(
             f"{self.path / self.shard_of(row)}: {what} of sample '{self.keys[row]}' is damaged; "
-            "copy the shard again or pack again"
+            "copy the shard again or pack again",
+            "damaged",
         )
