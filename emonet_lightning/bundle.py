@@ -12,15 +12,14 @@ from typing import Any
 import torch
 
 from emonet_lightning import __version__
+from emonet_lightning.encoder_files import remember_digest, weights_digest
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
 from emonet_lightning.heads import WIDTHS, EmotionHeads, OutputMap
 from emonet_lightning.io import (
     atomic_write,
     load_tensors,
-    read_bytes,
     read_json,
     save_tensors,
-    sha256_bytes,
     write_json,
 )
 from emonet_lightning.losses import to_scores
@@ -179,9 +178,9 @@ class HeadsBundle:
         digests, states = {}, []
         for slug in taxonomy.slugs:
             path = folder / f"model_{slug}_best.pth"
-            digests[path.name] = sha256_bytes(read_bytes(path)) if path.is_file() else ""
-            if not digests[path.name]:
+            if not path.is_file():
                 raise MissingInputError(f"{path}: no released head of that name; fetch the heads again")
+            digests[path.name] = weights_digest(path, verify=True)
             states.append(_read_pth(path))
         depth = sum(name.endswith(".weight") for name in states[0])
         names = [f"layers.{3 * layer}.weight" for layer in range(depth)]
@@ -216,7 +215,8 @@ class HeadsBundle:
         for column, slug in enumerate(self.taxonomy.slugs):
             path = Path(folder) / f"model_{slug}_best.pth"
             state = self.heads.head_state(column)
-            atomic_write(path, lambda temporary, state=state: torch.save(state, temporary))  # type: ignore[misc]
+            digest = atomic_write(path, lambda temporary, state=state: torch.save(state, temporary))  # type: ignore[misc]
+            remember_digest(path, digest)
             paths.append(path)
         return paths
 
@@ -227,7 +227,8 @@ def _read_pth(path: Path) -> dict[str, torch.Tensor]:
     except OSError as error:
         raise OutputError(f"{path}: cannot be read ({error})") from error
     except Exception as error:  # unpickling raises anything
-        raise DataError(f"{path}: not a PyTorch state dict ({str(error).splitlines()[0]})") from error
+        reason = " ".join(str(error).split("\n")[0].split())[:200] or type(error).__name__
+        raise DataError(f"{path}: not a PyTorch state dict that loads without running code ({reason})") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise DataError(f"{path}: not a state dict of tensors")
     return {name: tensor.float() for name, tensor in state.items()}

@@ -5,6 +5,7 @@ is quick and `predict` never loads Lightning. An error that a user can mend is o
 """
 
 import contextlib
+import dataclasses
 import importlib
 import inspect
 import os
@@ -15,7 +16,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from emonet_lightning import __version__, interruption
-from emonet_lightning.errors import EmoNetError, InterruptedRunError, OutputError, SaidElsewhere, UsageError, nearest
+from emonet_lightning.errors import (
+    EmoNetError,
+    EnvironmentProblem,
+    InterruptedRunError,
+    OutputError,
+    SaidElsewhere,
+    UsageError,
+    nearest,
+)
 
 
 class Command(NamedTuple):
@@ -28,6 +37,7 @@ class Command(NamedTuple):
 
 INTERRUPTIBLE = {"fit", "validate", "test", "predict", "pack", "verify", "embed", "pretrain-encoder"}
 """Commands that look between two items whether they were asked to stop; the others answer Ctrl-C as Python does."""
+UNSAFE_LOADING = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 RUNS = {
     "fit": "train: encode once, train the heads, test, export; without arguments the embedded default",
     "validate": "val/score of a run's best heads on its validation rows",
@@ -46,6 +56,7 @@ COMMANDS = {
     "fetch": Command(
         "emonet_lightning.fetch:fetch_command", ("what", "name"), "download an encoder, data or heads, pinned"
     ),
+    "mirror": Command("emonet_lightning.mirror_command:mirror_command", ("run",), "make one W&B run of a run's files"),
     "doctor": Command("emonet_lightning.doctor:doctor_command", (), "what this machine can run, and what it lacks"),
     "evaluate agreement": Command(
         "emonet_lightning.evaluation.agreement_command:agreement_command",
@@ -100,6 +111,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
+    if os.environ.get(UNSAFE_LOADING, "0").lower() not in ("", "0", "false", "no", "n"):
+        raise EnvironmentProblem(
+            f"{UNSAFE_LOADING} is set: with it libraries run code that stands in weight files; unset it"
+        )
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
@@ -169,8 +184,24 @@ def _call(name: str, rest: list[str]) -> None:
         parsed: Any = parser.instantiate(parser.parse_args(rest))
     except jsonargparse.ArgumentError as error:
         raise UsageError(_explain(str(error), [action.dest for action in parser._actions])) from error
+    if name != "fetch":
+        for key in signature:
+            _refuse_addresses(parsed[key], key)
     # one by one: a key that is also a method of the namespace (`values`) is stored under another name
     function(**{key: parsed[key] for key in signature})
+
+
+def _refuse_addresses(value: Any, option: str) -> None:
+    from emonet_lightning.local_paths import refuse_address
+
+    if isinstance(value, str):
+        refuse_address(value, option)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for entry in dataclasses.fields(value):
+            _refuse_addresses(getattr(value, entry.name), f"{option}.{entry.name}")
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _refuse_addresses(inner, option)
 
 
 def _explain(message: str, known: list[str]) -> str:

@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError
 from emonet_lightning.io import atomic_write, read_json, save_tensors, sha256_bytes, sha256_file
+from emonet_lightning.local_paths import refuse_address
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,9 @@ def save_encoder_file(
         for name, tensor in state.items()
     }
     header = {"architecture": architecture, "options": options, "preprocess": preprocess, "card": card or {}}
-    return save_tensors(path, tensors, {HEADER_KEY: json.dumps(header, sort_keys=True)})
+    digest = save_tensors(path, tensors, {HEADER_KEY: json.dumps(header, sort_keys=True)})
+    remember_digest(Path(path), digest)
+    return digest
 
 
 def read_encoder_header(path: Path | str) -> dict[str, Any]:
@@ -101,56 +104,71 @@ def _header_text(path: str, size: int, mtime_ns: int) -> str:
 def weights_digest(path: Path | str, pinned: str | None = None, *, verify: bool = False) -> str:
     """Return the sha256 of a weight file, hashing it at most once per (path, size, modification time).
 
+    The digest is kept at first use and compared ever after; a file that was replaced is taken where its digest is
+    pinned, and the embedded encoder's is pinned by the package.
+
     Args:
         path: the weight file.
         pinned: what the digest must be.
         verify: read the file again and compare with the digest kept at first use.
 
     Raises:
+        UsageError: the path is a URL.
         MissingInputError: no such file.
-        DataError: not the pinned content, or changed since first use without a new modification time.
+        DataError: not the pinned content, or changed since first use.
     """
+    refuse_address(str(path), "weights")
     path = Path(path).absolute()
     if not path.is_file():
         raise MissingInputError(f"{path}: no such weight file")
+    if pinned is None and path == embedded_path():
+        pinned = str(read_json(path.with_suffix(".json"))["sha256"])
     stat = path.stat()
     key = (str(path), stat.st_size, stat.st_mtime_ns)
-    known = _digests.get(key) or _recall(key)
+    record = _recall(path)
+    known = _digests.get(key)
+    if known is None and record is not None and (record["size"], record["mtime_ns"]) == key[1:]:
+        known = str(record["sha256"])
     digest = sha256_file(path) if known is None or verify else known
-    if known is not None and digest != known:
-        raise DataError(
-            f"{path}: content changed since first use (sha256 {digest[:12]}, recorded {known[:12]}) although size and "
-            "time did not: the file is damaged; fetch it again"
-        )
     if pinned is not None and digest != pinned.lower():
         raise DataError(
             f"{path}: sha256 is {digest}, but the encoder is pinned to {pinned}; use the right file or change the pin"
         )
-    if known is None:
-        _remember(key, digest)
+    before = known or (record["sha256"] if record is not None else None)
+    if pinned is None and before is not None and digest != before:
+        raise DataError(
+            f"{path}: content changed since first use (sha256 {digest[:12]}, recorded {str(before)[:12]}): it is damaged, "
+            f"fetch it again; or it was replaced on purpose, then pin it (encoder.sha256) or delete {_record_path(path)}"
+        )
+    if record is None or (record["size"], record["mtime_ns"], record["sha256"]) != (*key[1:], digest):
+        remember_digest(path, digest)
     _digests[key] = digest
     return digest
 
 
-def _record_path(path: str) -> Path:
-    root = Path(os.environ.get("EMONET_CACHE") or "~/.cache/emonet_lightning").expanduser()
-    return root / "weights" / f"{sha256_bytes(path.encode())[:32]}.json"
-
-
-def _recall(key: tuple[str, int, int]) -> str | None:
-    path = _record_path(key[0])
-    if not path.is_file():
-        return None
+def remember_digest(path: Path, digest: str) -> None:
+    """Keep the digest of a weight file that this project wrote or read, to compare it with ever after."""
+    path = path.absolute()
+    stat = path.stat()
+    record = {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest}
     try:
-        record = read_json(path)
-        return str(record["sha256"]) if (record["size"], record["mtime_ns"]) == key[1:] else None
-    except (EmoNetError, KeyError, TypeError):  # a damaged record is no record: the file is hashed again
-        return None
-
-
-def _remember(key: tuple[str, int, int], digest: str) -> None:
-    record = {"path": key[0], "size": key[1], "mtime_ns": key[2], "sha256": digest}
-    try:
-        atomic_write(_record_path(key[0]), json.dumps(record) + "\n")
+        atomic_write(_record_path(path), json.dumps(record) + "\n")
     except EmoNetError as error:  # a home without write permission costs one hash per process, no more
         logger.debug("digest not kept: %s", error)
+
+
+def _record_path(path: Path) -> Path:
+    root = Path(os.environ.get("EMONET_CACHE") or "~/.cache/emonet_lightning").expanduser()
+    return root / "weights" / f"{sha256_bytes(str(path).encode())[:32]}.json"
+
+
+def _recall(path: Path) -> dict[str, Any] | None:
+    place = _record_path(path)
+    if not place.is_file():
+        return None
+    try:
+        record = read_json(place)
+        whole = isinstance(record, dict) and {"size", "mtime_ns", "sha256"} <= record.keys()
+        return record if whole else None
+    except EmoNetError:  # a damaged record is no record: the file is hashed again
+        return None

@@ -73,6 +73,7 @@ def encoder_record(spec: EncoderSpec) -> dict[str, Any]:
     return {
         **asdict(spec),
         "fingerprint": encoder_fingerprint(spec),
+        "weights_sha256": encoder_identity(spec)["sha256"],
         "preprocess": preprocess_spec(spec).to_dict(),
     }
 

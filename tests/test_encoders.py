@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import socket
@@ -355,8 +356,12 @@ def test_weights_damaged_after_first_use_are_noticed(tmp_path, weights):
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.raises(DataError, match="changed since first use"):
         FrozenEncoder.load(spec)
-    os.utime(path)  # replaced on purpose: another encoder
-    assert encoder_fingerprint(spec) != before
+    os.utime(path)  # a new time is no reason to trust it
+    with pytest.raises(DataError, match="changed since first use"):
+        encoder_fingerprint(spec)
+    replaced = replace(spec, sha256=hashlib.sha256(content).hexdigest())  # replaced on purpose: another encoder
+    assert encoder_fingerprint(replaced) != before
+    assert encoder_fingerprint(spec) == encoder_fingerprint(replaced)
 
 
 def test_digest_of_first_use_is_kept_for_later_processes(tmp_path, weights):
