@@ -70,7 +70,8 @@ class Sender:
     """One W&B run.
 
     Args:
-        order: `init` (arguments of wandb.init), `offline`, and `anew` to send everything whatever is there.
+        order: `init` (arguments of wandb.init), `offline`, `lines` (the run's folder); `anew` to send everything
+            whatever is there; `instead` false to fail where W&B cannot be reached, not to log offline instead.
     """
 
     def __init__(self, order: dict[str, Any]) -> None:
@@ -79,11 +80,11 @@ class Sender:
         self.run: Any = None
         self.warning = ""
         self.cursor = Cursor({name: 0 for name in _SENT}, 0)
-        self._begin()
+        self._begin(order.get("instead", True))
         if not order.get("anew"):
             self.cursor = self._found(Path(order["lines"]))
 
-    def _begin(self) -> None:
+    def _begin(self, instead: bool) -> None:
         import wandb
 
         common: dict[str, Any] = {
@@ -94,11 +95,11 @@ class Sender:
         folder = Path(self.init["dir"])
         while any(folder.glob(f"wandb/*run-{time.strftime('%Y%m%d_%H%M%S')}-{self.init['id']}")):
             time.sleep(0.1)  # W&B names a segment by the second, and would overwrite it
-        mode = {"mode": "offline"} if self.offline else {}
+        mode: dict[str, Any] = {"mode": "offline"} if self.offline else {}
         try:
             self.run = wandb.init(**self.init, settings=wandb.Settings(**common, **mode))
         except Exception as error:
-            if self.offline:
+            if self.offline or not instead:
                 raise
             # no key, no network: what is written offline can be sent later
             self.warning = f"cannot be reached ({_one_line(error)}); logging offline"
