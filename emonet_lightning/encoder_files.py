@@ -137,8 +137,8 @@ def weights_digest(path: Path | str, pinned: str | None = None, *, verify: bool 
     before = known or (record["sha256"] if record is not None else None)
     if pinned is None and before is not None and digest != before:
         raise DataError(
-            f"{path}: content changed since first use (sha256 {digest[:12]}, recorded {str(before)[:12]}): it is damaged, "
-            f"fetch it again; or it was replaced on purpose, then pin it (encoder.sha256) or delete {_record_path(path)}"
+            f"{path}: content changed since first use (sha256 {digest[:12]}, recorded {str(before)[:12]}): fetch it "
+            f"again if it is damaged; if it was replaced on purpose, pin encoder.sha256 or delete {_record_path(path)}"
         )
     if record is None or (record["size"], record["mtime_ns"], record["sha256"]) != (*key[1:], digest):
         remember_digest(path, digest)
