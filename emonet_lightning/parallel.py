@@ -6,12 +6,14 @@ bits; the encode pass, validation and sweep trials are what several devices shar
 estimated from sizes and round figures of hardware, not measured: the choice must be the same when a run goes on.
 """
 
+import os
 from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from lightning.pytorch.trainer.states import TrainerFn
 
+from emonet_lightning.errors import EnvironmentProblem
 from emonet_lightning.messages import say
 from emonet_lightning.module import EmpathicInsightFace
 from emonet_lightning.processes import WatchedLauncher, check_alike, code_fingerprint, watch_parent
@@ -74,8 +76,15 @@ class HeadsDDP(DDPStrategy):
 
     def setup_environment(self) -> None:
         """Meet the other processes; refuse one that runs other code or another configuration."""
-        super().setup_environment()
         watch_parent()
+        try:
+            super().setup_environment()
+        except torch.distributed.DistNetworkError as error:
+            address, port = (os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+            reason = " ".join(str(error).split())[-160:]
+            raise EnvironmentProblem(
+                f"the processes cannot meet at {address}, port {port} ({reason}); set MASTER_PORT to a free port"
+            ) from error
         check_alike(code=code_fingerprint(), **getattr(self, "fingerprints", {}))
 
     def _configure_launcher(self) -> None:

@@ -111,8 +111,8 @@ def _(place: Place) -> str | None:
 def _(place: Place) -> str | None:
     """Paths are those of the working folder, wherever a configuration lies, as with every command of a shell."""
     path = place.folder / "mine.yaml"
-    path.write_text(yaml.safe_dump({"data": {"init_args": {"path": "set"}}}))
-    told = run([*place.fit()[:1], "--data=SyntheticFaces", f"--config={path}", *place.fit()[3:]])
+    path.write_text(yaml.safe_dump({"data": {"class_path": "SyntheticFaces", "init_args": {"path": "set"}}}))
+    told = run([word for word in [*place.fit(), f"--config={path}"] if not word.startswith("--data")])
     return refused(told, "missing", r"set: no such folder", place.out)
 
 

@@ -1,13 +1,15 @@
 """Bad inputs 44 to 145: refused in one line that names them, or taken with a warning or a count."""
 
 import bad_annotations
+import bad_caches
 import bad_checkpoints
 import bad_configs
+import bad_machines
 import pytest
 from bad_inputs import ROWS, Place
 from campaign import run_campaign
 
-PARTS = (bad_annotations, bad_configs, bad_checkpoints)
+PARTS = (bad_annotations, bad_configs, bad_checkpoints, bad_caches, bad_machines)
 """Each enters its rows."""
 
 
