@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
         accelerator="cpu",
         devices=1,
         callbacks=[checkpoint],
-        logger=CSVLogger(out, name="", version="log"),
+        logger=CSVLogger(out),
         default_root_dir=out,
         enable_progress_bar=False,
         enable_model_summary=False,
