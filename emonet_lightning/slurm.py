@@ -62,7 +62,7 @@ def job_id() -> str:
     array, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = os.environ.get("SLURM_JOB_ID", "") if array is None or number is None else f"{array}_{number}"
     if not _JOB.fullmatch(job):
-        raise EnvironmentProblem(f"SLURM_JOB_ID: {job!r} is not the id of a job, so it was NOT requeued")
+        raise EnvironmentProblem(f"SLURM_JOB_ID: {job!r} is not the id of a job; Slurm cannot be asked to requeue it")
     return job
 
 
@@ -104,6 +104,7 @@ def check_launch() -> None:
 
     Raises:
         UsageError: the tasks were not started by srun, or not laid out by node.
+        EnvironmentProblem: the job has no id.
     """
     tasks = _tasks()
     if tasks < 2:
@@ -112,6 +113,7 @@ def check_launch() -> None:
         raise UsageError(f"Slurm gave this job {tasks} tasks, but one process was started; start it by srun")
     if "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise UsageError(f"Slurm started {tasks} tasks by --ntasks; give --nodes and --ntasks-per-node in its place")
+    job_id()  # Lightning makes a port of it
 
 
 def check_tasks(num_devices: int, num_nodes: int) -> None:
