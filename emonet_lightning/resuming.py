@@ -95,10 +95,10 @@ def attempt(folder: Path, stages: list[Path], config: dict[str, Any]) -> Iterato
     begin_attempt(folder, _progress(stages, config), config["max_stuck_restarts"])
     try:
         yield run
-    except InterruptedRunError:
+    except InterruptedRunError as error:
         end_attempt(folder, INTERRUPTED)
         if interruption.requested() == "SIGUSR1":
-            slurm.requeue()
+            slurm.requeue(str(error))
         raise
     except BaseException as error:
         end_attempt(folder, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")

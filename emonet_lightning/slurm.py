@@ -24,11 +24,14 @@ _PAUSE = 2.0
 _INTERACTIVE = ("bash", "interactive")  # names of jobs in which Lightning leaves Slurm alone
 
 
-def requeue() -> None:
+def requeue(why: str) -> None:
     """Put this job back into Slurm's queue; nothing outside of Slurm.
 
     The first process asks. The others wait meanwhile: srun may take the end of one of them for a failure, and end the
-    first one before it has asked.
+    first one before it has asked. What it says, it says before: a job that is requeued is ended at once.
+
+    Args:
+        why: said in the job's log.
 
     Raises:
         EnvironmentProblem: it was refused, or there is nobody to ask.
@@ -39,6 +42,7 @@ def requeue() -> None:
         time.sleep(_TRIES * (_TIMEOUT + _PAUSE))  # ended before by Slurm, which ends all of a job that it requeues
         return
     job = job_id()
+    say(f"{why}; asking Slurm to put job {job} back into the queue")
     problem = ""
     with _terminate_ignored():
         for number in range(_TRIES):

@@ -137,31 +137,31 @@ def test_sixty_ids_that_are_none_reach_no_program(scontrol, monkeypatch):
                 if name == "SLURM_ARRAY_TASK_ID" and word == "0":
                     continue  # the first task of an array
                 with pytest.raises(EnvironmentProblem, match="is not the id of a job") as caught:
-                    slurm.requeue()
+                    slurm.requeue("stopped")
                 assert "\n" not in str(caught.value)
     assert called() == []
 
 
 def test_a_job_and_a_task_of_an_array_are_requeued_by_their_ids(scontrol, monkeypatch, capsys):
     called = scontrol("exit 0")
-    slurm.requeue()
+    slurm.requeue("stopped")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
-    slurm.requeue()
+    slurm.requeue("stopped")
     assert called() == ["requeue 12", "requeue 12_0"]
-    assert "Slurm: job 12_0 is back in the queue" in capsys.readouterr().err
+    assert "stopped; asking Slurm to put job 12_0 back into the queue" in capsys.readouterr().err
     monkeypatch.delenv("SLURM_JOB_ID")
-    slurm.requeue()  # outside of Slurm
+    slurm.requeue("stopped")  # outside of Slurm
     assert len(called()) == 2
 
 
 def test_a_refusal_is_an_error_after_three_tries(scontrol):
     called = scontrol("echo 'Requested operation is presently disabled' >&2; exit 1")
     with pytest.raises(EnvironmentProblem, match=r"did NOT requeue job 12 \(Requested operation is presently disabled"):
-        slurm.requeue()
+        slurm.requeue("stopped")
     assert called() == ["requeue 12"] * 3
     called = scontrol('mapfile -t calls < "${0%/*}/calls"; (( ${#calls[@]} >= 5 ))')
-    slurm.requeue()  # a controller that answers late
+    slurm.requeue("stopped")  # a controller that answers late
     assert len(called()) == 5
 
 
@@ -169,17 +169,17 @@ def test_a_scontrol_that_hangs_or_is_not_there_is_an_error(scontrol, monkeypatch
     monkeypatch.setattr(slurm, "_TIMEOUT", 0.2)
     scontrol("exec /bin/sleep 60")
     with pytest.raises(EnvironmentProblem, match="gave no answer within"):
-        slurm.requeue()
+        slurm.requeue("stopped")
     (tmp_path / "scontrol").unlink()
     with pytest.raises(EnvironmentProblem, match="scontrol: No such file"):
-        slurm.requeue()
+        slurm.requeue("stopped")
 
 
 def test_the_end_of_the_job_does_not_end_the_question(scontrol):
     called = scontrol("kill -TERM $PPID; kill -TERM $$; exit 0")
     assert threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
-    slurm.requeue()
+    slurm.requeue("stopped")
     assert called() == ["requeue 12"]
     assert signal.getsignal(signal.SIGTERM) is before
 
