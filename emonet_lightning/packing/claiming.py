@@ -3,16 +3,22 @@
 import contextlib
 import fcntl
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 
+from emonet_lightning import interruption
+from emonet_lightning.bad_samples import BAD_SAMPLES
 from emonet_lightning.errors import UsageError
 from emonet_lightning.io import make_folder, read_json, write_errors, write_json
 from emonet_lightning.packing.ledger import LEDGER_FILE
 from emonet_lightning.packing.packed import MANIFEST, RATINGS, PackedSet
 from emonet_lightning.packing.shard_writer import WORK_DIR
+
+_POLL_SECONDS = 0.2
 
 
 def already_packed(out_dir: Path, inputs: str) -> bool:
@@ -56,7 +62,7 @@ def claimed(out_dir: Path, shards_of: str, console: Console) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             console.print(f"{out_dir}: another call packs into it; waiting")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _wait_for(lock, out_dir)
         except OSError:
             console.print(f"{out_dir}: this file system has no locks; let only one call pack into it")
         plan = out_dir / WORK_DIR / "plan.json"
@@ -72,9 +78,19 @@ def claimed(out_dir: Path, shards_of: str, console: Console) -> Iterator[None]:
         shutil.rmtree(out_dir / WORK_DIR, ignore_errors=True)
 
 
+def _wait_for(lock: TextIO, out_dir: Path) -> None:
+    while True:
+        interruption.check(f"{out_dir}: waiting for another call")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(_POLL_SECONDS)
+
+
 def _refuse_foreign(out_dir: Path) -> None:
     ours = (out_dir / MANIFEST).is_file() or (out_dir / WORK_DIR).is_dir()
-    known = {MANIFEST, RATINGS, LEDGER_FILE, WORK_DIR}
+    known = {MANIFEST, RATINGS, LEDGER_FILE, BAD_SAMPLES, WORK_DIR}
     for path in sorted(out_dir.iterdir()):
         name = path.name
         if not ours or not (name in known or name.startswith("shard-") or name.endswith(".tmp")):

@@ -40,6 +40,7 @@ def pack_command(
     sealed: bool = False,
     near_duplicates: Literal["group", "error", "ignore"] = "group",
     near_duplicate_distance: int = 4,
+    max_bad_fraction: float | None = None,
     shard_size: int = 1000,
     num_processes: int | None = None,
     name: str | None = None,
@@ -72,6 +73,9 @@ def pack_command(
         sealed: the set is for testing only; training or validating on it, or on copies of its images, is refused.
         near_duplicates: `group` keeps near duplicates in one split, `error` refuses them, `ignore` lets them be.
         near_duplicate_distance: differing bits of the 64-bit perceptual hash up to which images are near duplicates.
+        max_bad_fraction: share of the samples whose image may be bad (truncated, blank, of another format, ...): these
+            are left out, counted and listed in `bad_samples.jsonl`; above it nothing is packed. By default 0.001, and 0
+            for a set without a training split.
         shard_size: images per shard.
         num_processes: processes that read and write; by default one per CPU.
         name: of the set; by default that of the input.
@@ -110,6 +114,7 @@ def pack_command(
         sealed=sealed,
         near_duplicates=near_duplicates,
         near_duplicate_distance=near_duplicate_distance,
+        max_bad_fraction=max_bad_fraction,
         progress=progress,
     )
     if progress:

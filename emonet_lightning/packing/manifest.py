@@ -11,6 +11,7 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 from rich.console import Console
 
+from emonet_lightning.bad_samples import BAD_SAMPLES, SkipBudget, in_words, reasons, write_bad_samples
 from emonet_lightning.errors import DataError
 from emonet_lightning.io import atomic_write, sha256_bytes
 from emonet_lightning.packing.packed import FORMAT, MANIFEST, RATINGS, VERSION, samples_digest
@@ -45,9 +46,10 @@ def finish(
     num_shards: int,
     inputs: str,
     options: SplitOptions,
+    budget: SkipBudget,
     console: Console,
 ) -> None:
-    """Write `ratings.parquet` and, last, `manifest.json`.
+    """Write `ratings.parquet`, `bad_samples.jsonl` where samples were left out and, last, `manifest.json`.
 
     Args:
         source: where the samples came from.
@@ -56,6 +58,7 @@ def finish(
         num_shards: shards that are there, with their notes.
         inputs: fingerprint of source and options, to recognise the set again.
         options: splits and seal.
+        budget: of samples that were left out, with all of them.
         console: where to say what was found.
 
     Raises:
@@ -75,6 +78,7 @@ def finish(
             records.append({**record, "shard": number})
             shards[-1]["n"] += 1
         long.flush()
+    left_out = _count(source, out_dir, records, budget, console)
     _check_unique(records, shards)
     split = _split(records, options, console)
     ratings = long.write(out_dir)
@@ -92,6 +96,7 @@ def finish(
         "num_samples": len(records),
         "num_ratings": ratings["num_ratings"],
         "splits": {name: counts[name] for name in names},
+        **left_out,
         "digest": samples_digest(keys, digests),
         "label_digest": labels.hexdigest(),
         "inputs": inputs,
@@ -119,6 +124,27 @@ def finish(
         },
     }
     atomic_write(out_dir / MANIFEST, _manifest_text(content))
+
+
+def _count(
+    source: Source, out_dir: Path, records: list[dict[str, Any]], budget: SkipBudget, console: Console
+) -> dict[str, Any]:
+    """Check that every sample is packed or listed as left out; returns what the manifest says of these."""
+    skips = sorted(budget.skips)
+    if len(source) != len(records) + len(skips):
+        raise DataError(f"{out_dir}: {len(source)} samples, but {len(records)} packed and {len(skips)} left out")
+    if not records:
+        raise DataError(f"{source.name}: no usable sample; the first one: {skips[0].error}")
+    path = out_dir / BAD_SAMPLES
+    path.unlink(missing_ok=True)
+    if not skips:
+        return {}
+    write_bad_samples(path, skips)
+    console.print(
+        f"{len(source)} samples = {len(records)} packed + {len(skips)} left out "
+        f"({in_words(reasons(skips))}; listed in {path})"
+    )
+    return {"num_offered": len(source), "left_out": reasons(skips)}
 
 
 def _manifest_text(content: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import webdataset
 
+from emonet_lightning.bad_samples import BadSample, Skip
 from emonet_lightning.errors import DataError
 from emonet_lightning.io import atomic_write, read_json, sha256_bytes, sha256_file
 from emonet_lightning.packing.images import inspect_image
@@ -45,7 +46,7 @@ def notes_path(out_dir: Path, number: int) -> Path:
 
 
 def read_notes(out_dir: Path, number: int) -> dict[str, Any]:
-    """Return the notes about a shard: file, bytes, sha256, and a record per sample with its ratings."""
+    """Return the notes about a shard: file, bytes, sha256, a record per sample with its ratings, and what it lacks."""
     return read_json(notes_path(out_dir, number))
 
 
@@ -62,8 +63,13 @@ def is_finished(out_dir: Path, number: int) -> bool:
         return False
 
 
+def skipped(out_dir: Path, number: int) -> list[Skip]:
+    """Return which samples a finished shard lacks."""
+    return [Skip(**skip) for skip in read_notes(out_dir, number).get("skipped", [])]
+
+
 def write_shard(job: PackJob, number: int, advance: Callable[[int], None]) -> None:
-    """Write one shard, and its notes.
+    """Write one shard without the samples whose image is bad, and its notes.
 
     Args:
         job: what is packed where.
@@ -75,6 +81,7 @@ def write_shard(job: PackJob, number: int, advance: Callable[[int], None]) -> No
         OutputError: the operating system refused.
     """
     records: list[dict[str, Any]] = []
+    left_out: list[dict[str, str]] = []
 
     def write(path: Path) -> None:
         with (
@@ -82,13 +89,20 @@ def write_shard(job: PackJob, number: int, advance: Callable[[int], None]) -> No
             webdataset.TarWriter(stream, user="root", group="root", mode=0o644, mtime=0, encoder=False) as tar,
         ):
             for row in job.rows(number):
-                records.append(_add(tar, job.source[row], job))
+                sample = job.source[row]
+                try:
+                    records.append(_add(tar, sample, job))
+                except BadSample as error:
+                    file = str(sample.meta.get("file", ""))
+                    left_out.append(Skip(sample.key, file, error.reason, str(error))._asdict())
                 advance(1)
 
     path = job.out_dir / shard_name(number)
     sha256 = atomic_write(path, write)
     _locate(path, records)
     notes = {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256, "records": records}
+    if left_out:
+        notes["skipped"] = left_out
     atomic_write(notes_path(job.out_dir, number), json.dumps(notes, ensure_ascii=False, allow_nan=False))
 
 

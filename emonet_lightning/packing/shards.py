@@ -6,6 +6,7 @@ started again, make equal files. What needs all samples (splits, digests) waits 
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
@@ -16,13 +17,15 @@ from typing import Any
 
 from rich.console import Console
 
+from emonet_lightning import interruption
+from emonet_lightning.bad_samples import OPTION, TRAINING, SkipBudget, check_fraction
 from emonet_lightning.errors import DataError, EnvironmentProblem, InterruptedRunError, UsageError
 from emonet_lightning.io import fingerprint, sha256_bytes
 from emonet_lightning.packing.claiming import already_packed, claimed
 from emonet_lightning.packing.manifest import NearDuplicates, SplitOptions, finish
 from emonet_lightning.packing.packed import VERSION, PackedSet
 from emonet_lightning.packing.samples import Fingerprinted, RawSample, Source
-from emonet_lightning.packing.shard_writer import PackJob, is_finished, write_shard
+from emonet_lightning.packing.shard_writer import PackJob, is_finished, skipped, write_shard
 from emonet_lightning.packing.verifying import VerifyReport
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.ratings.long_form import Kind, Ratings
@@ -46,6 +49,7 @@ def pack(
     hash_near_duplicates: bool = True,
     near_duplicates: NearDuplicates = "group",
     near_duplicate_distance: int = 4,
+    max_bad_fraction: float | None = None,
     progress: bool = True,
 ) -> PackedSet:
     """Pack a source; resumable after a kill, with equal bytes for any number of processes.
@@ -63,13 +67,16 @@ def pack(
         hash_near_duplicates: compute the perceptual hash of each image.
         near_duplicates: `group` keeps near duplicates in one split, `error` refuses them, `ignore` lets them be.
         near_duplicate_distance: differing bits of 64 up to which images are near duplicates.
+        max_bad_fraction: share of the samples whose image may be bad; these are left out and listed in
+            `bad_samples.jsonl`. None: 0.1 %, and none of a set without a training split.
         progress: show a progress bar and what was found.
 
     Returns:
         The packed set, opened.
 
     Raises:
-        DataError: a sample is wrong, a key is given twice, or near duplicates exceed 1 % of the set.
+        DataError: a sample is wrong, too many images are bad, a key is given twice, or near duplicates exceed 1 % of
+            the set.
         UsageError: the folder holds something else.
         InterruptedRunError: stopped by the keyboard; the same call resumes.
     """
@@ -78,6 +85,11 @@ def pack(
         raise DataError(f"{source.name}: no samples to pack")
     if shard_size < 1 or num_processes < 1:
         raise UsageError(f"shard_size {shard_size}, num_processes {num_processes}: both must be at least 1")
+    if max_bad_fraction is None:
+        judged = sealed or (splits is not None and not set(splits) - {"val", "test"})
+        max_bad_fraction = 0.0 if judged else TRAINING
+    check_fraction(OPTION, max_bad_fraction)
+    budget = SkipBudget(source.name, len(source), max_bad_fraction)
     options = SplitOptions(
         splits=splits or {"test" if sealed else "train": 1.0},
         seed=seed,
@@ -97,8 +109,9 @@ def pack(
     if not already_packed(out_dir, inputs):
         with claimed(out_dir, fingerprint(shards_of), console):
             if not already_packed(out_dir, inputs):  # another call may have finished it meanwhile
-                num_shards = _write_shards(job, num_processes, progress)
-                finish(source, taxonomy, out_dir, num_shards, inputs, options, console)
+                num_shards = _write_shards(job, num_processes, progress, budget)
+                budget.check()
+                finish(source, taxonomy, out_dir, num_shards, inputs, options, budget, console)
         return PackedSet.open(out_dir)
     console.print(f"{out_dir}: already holds this set (same names, sizes, labels and options); nothing to do")
     return PackedSet.open(out_dir)
@@ -112,22 +125,29 @@ def _source_fingerprint(source: Source) -> str:
     return fingerprint([source.name, source.kind, source.licence, len(source), content, own])
 
 
-def _write_shards(job: PackJob, num_processes: int, progress: bool) -> int:
+def _write_shards(job: PackJob, num_processes: int, progress: bool, budget: SkipBudget) -> int:
     num_shards = -(-len(job.source) // job.shard_size)
+
+    def done(number: int) -> None:
+        for skip in skipped(job.out_dir, number):
+            budget.add(skip)
+
     try:
         with progress_bar(f"packing {job.source.name}", len(job.source), "images", progress) as advance:
             todo = []
             for number in range(num_shards):
                 if is_finished(job.out_dir, number):
                     advance(len(job.rows(number)))
+                    done(number)
                 else:
                     todo.append(number)
             num_workers = min(num_processes, len(todo), len(todo) * job.shard_size // MIN_IMAGES_PER_PROCESS)
             if num_workers > 1:
-                _in_processes(job, todo, num_workers, advance)
+                _in_processes(job, todo, num_workers, advance, done)
             else:
                 for number in todo:
                     write_shard(job, number, advance)
+                    done(number)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"{job.out_dir}: interrupted; the same command resumes after the shards that are done"
@@ -135,7 +155,9 @@ def _write_shards(job: PackJob, num_processes: int, progress: bool) -> int:
     return num_shards
 
 
-def _in_processes(job: PackJob, todo: list[int], num_workers: int, advance: Callable[[int], None]) -> None:
+def _in_processes(
+    job: PackJob, todo: list[int], num_workers: int, advance: Callable[[int], None], done: Callable[[int], None]
+) -> None:
     # spawn: forking a process that runs threads (torch, OpenCV, the progress bar) can deadlock
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
@@ -143,13 +165,14 @@ def _in_processes(job: PackJob, todo: list[int], num_workers: int, advance: Call
     try:
         pending, told = {pool.submit(_work, number) for number in todo}, 0
         while pending:
-            done, pending = wait(pending, timeout=0.25, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
+            finished, pending = wait(pending, timeout=0.25, return_when=FIRST_EXCEPTION)
+            for future in finished:
+                done(future.result())
             count = counter.value
             advance(count - told)
             told = count
     except BrokenProcessPool as error:
+        interruption.check(f"packing {job.source.name}")  # the signal went to the workers as well
         raise EnvironmentProblem(
             "a packing process was killed (out of memory?); run the command again with a lower --num_processes"
         ) from error
@@ -166,6 +189,8 @@ def _start_worker(job: PackJob, counter: Any) -> None:
     _job, _counter = job, counter
     parent = multiprocessing.parent_process()
     assert parent is not None
+    for number in interruption.SIGNALS:  # theirs is the parent's business
+        signal.signal(number, signal.SIG_IGN)
 
     def leave_with_parent() -> None:  # a killed parent cannot stop its workers
         connection.wait([parent.sentinel])
@@ -174,9 +199,10 @@ def _start_worker(job: PackJob, counter: Any) -> None:
     threading.Thread(target=leave_with_parent, daemon=True).start()
 
 
-def _work(number: int) -> None:
+def _work(number: int) -> int:
     def advance(count: int) -> None:
         with _counter.get_lock():
             _counter.value += count
 
     write_shard(_job, number, advance)
+    return number

@@ -1,0 +1,149 @@
+"""Bad images are left out, counted and listed; too many of them are an error that names ten."""
+
+import io
+import json
+
+import pytest
+from PIL import Image
+from toy_faces import Listed, ToyFaces, digests, encoded, pack_toy
+
+from emonet_lightning.bad_samples import SkipBudget
+from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.packing import shards
+from emonet_lightning.packing.samples import RawSample
+
+PNG = encoded(1, "PNG")
+
+
+class Bad(ToyFaces):
+    """Toy faces of which some images are bad."""
+
+    def __init__(self, count, bad):
+        super().__init__(count)
+        self.bad = bad
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        return sample._replace(image=self.bad[index]) if index in self.bad else sample
+
+
+def animation(kind):
+    stream = io.BytesIO()
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(stream, kind, save_all=True, append_images=frames[1:])
+    return stream.getvalue()
+
+
+def picture(size, colour="red", kind="PNG"):
+    stream = io.BytesIO()
+    image = Image.new("RGB", size, colour)
+    image.putpixel((0, 0), (9, 9, 9))
+    image.save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_bad_images_within_the_budget_are_left_out_and_listed(tmp_path, monkeypatch, num_processes):
+    monkeypatch.setattr(shards, "MIN_IMAGES_PER_PROCESS", 1)
+    source = Bad(60, {3: encoded(3)[:-300], 40: b"hello"})
+    packed = pack_toy(tmp_path / "bad", source, max_bad_fraction=0.05, num_processes=num_processes)
+    assert packed.num_samples == 58
+    assert "face003" not in packed.keys
+    assert packed.manifest["num_offered"] == 60
+    assert packed.manifest["left_out"] == {"format": 1, "truncated": 1}
+    lines = [json.loads(line) for line in (packed.path / "bad_samples.jsonl").read_text().splitlines()]
+    assert [(line["sample"], line["reason"]) for line in lines] == [("face003", "truncated"), ("face040", "format")]
+    assert packed.verify(progress=False).problems == []
+    again = pack_toy(tmp_path / "again", source, max_bad_fraction=0.05)
+    assert digests(again.path) == digests(packed.path)
+
+
+def test_the_good_samples_of_a_set_do_not_change_when_a_bad_one_is_among_them(tmp_path):
+    packed = pack_toy(tmp_path / "bad", Bad(32, {5: b""}), max_bad_fraction=0.05)
+    whole = pack_toy(tmp_path / "whole", ToyFaces(32))
+    assert "bad_samples.jsonl" not in digests(whole.path)
+    assert packed.read_image(5) == whole.read_image(6)
+    assert digests(packed.path)["shard-000001.tar"] == digests(whole.path)["shard-000001.tar"]
+
+
+def test_too_many_bad_images_are_one_line_that_names_ten(tmp_path):
+    source = Bad(60, {number: b"hello" for number in range(0, 60, 4)})
+    with pytest.raises(DataError, match="not a readable JPEG") as caught:
+        pack_toy(tmp_path, source, max_bad_fraction=0.05)
+    said = str(caught.value)
+    assert "of 60 samples, max_bad_fraction 0.05 allows 3" in said
+    assert sum(f"'face{number:03d}'" in said for number in range(60)) == 10
+    assert "\n" not in said
+    assert not (tmp_path / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("options", [{"sealed": True, "splits": None}, {"splits": {"test": 1.0}}])
+def test_a_set_to_judge_by_may_lack_nothing_by_default(tmp_path, options):
+    source = Bad(1001, {7: b""})
+    assert pack_toy(tmp_path / "train", source, splits={"train": 1.0}, shard_size=1000).num_samples == 1000
+    with pytest.raises(DataError, match="max_bad_fraction 0 allows 0"):
+        pack_toy(tmp_path / "test", source, shard_size=1000, **options)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.5, float("nan")])
+def test_a_budget_is_a_share(tmp_path, fraction):
+    with pytest.raises(UsageError, match="must be a share from 0 to 1"):
+        pack_toy(tmp_path, max_bad_fraction=fraction)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (b"", "empty"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "format"),
+        (encoded(0, "GIF"), "format"),
+        (encoded(0, "TIFF"), "format"),
+        (encoded(0)[:-2], "truncated"),
+        (encoded(0)[:-300], "truncated"),
+        (PNG[:-14], "truncated"),
+        (PNG[: len(PNG) // 2], "truncated"),
+        (encoded(0, "WEBP")[:-20], "damaged"),
+        (animation("WEBP"), "animated"),
+        (animation("PNG"), "animated"),
+        (picture((1, 1)), "too small"),
+        (picture((8, 2000)), "strip"),
+        (picture((9000, 9000)), "too large"),
+    ],
+)
+def test_each_bad_image_has_its_reason(tmp_path, image, reason):
+    with pytest.raises(DataError) as caught:
+        pack_toy(tmp_path, Listed(RawSample("good", encoded(1), {}), RawSample("bad", image, {})))
+    assert "sample 'bad'" in str(caught.value)
+    packed = pack_toy(
+        tmp_path,
+        Listed(RawSample("good", encoded(1), {}), RawSample("bad", image, {})),
+        max_bad_fraction=0.5,
+        splits={"train": 1.0},
+    )
+    assert packed.keys == ["good"]
+    assert packed.manifest["left_out"] == {reason: 1}
+
+
+def test_a_picture_of_one_colour_is_blank(tmp_path):
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 40), "black").save(stream, "JPEG")
+    with pytest.raises(DataError, match="all pixels have one colour"):
+        pack_toy(tmp_path, Listed(RawSample("a", stream.getvalue(), {})), splits={"train": 1.0})
+
+
+def test_a_jpeg_of_several_pictures_is_its_first_one(tmp_path):
+    first, second = (Image.open(io.BytesIO(encoded(seed, "PNG"))) for seed in (1, 2))
+    stream = io.BytesIO()
+    first.save(stream, "MPO", save_all=True, append_images=[second])
+    packed = pack_toy(tmp_path, Listed(RawSample("a", stream.getvalue(), {})), splits={"train": 1.0})
+    assert packed.num_samples == 1
+
+
+def test_a_budget_goes_on_until_ten_can_be_named():
+    from emonet_lightning.bad_samples import Skip
+
+    budget = SkipBudget("x", 1000, 0.002)
+    for number in range(11):
+        budget.add(Skip(f"s{number}", "", "format", f"s{number} is bad"))
+    with pytest.raises(DataError, match=r"s0 is bad \(x: 12 bad of 1000 samples, max_bad_fraction 0.002 allows 2"):
+        budget.add(Skip("s11", "", "format", ""))
