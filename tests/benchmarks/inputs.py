@@ -209,12 +209,12 @@ def cached_set(work: str, kind: Literal["dense", "binary"], num_rows: int, spec:
     Features are Gaussian with a common part, so that they are as alike as an encoder's.
     """
     from emonet_lightning.data.cache_blocks import save_block
-    from emonet_lightning.data.embeddings import _missing_metas, _plan
+    from emonet_lightning.data.embeddings import _missing_metas, plan_cache
     from emonet_lightning.io import write_json
 
     packed = write_set_without_images(Path(work) / "sets" / f"cached-{kind}-{num_rows}", kind, num_rows)
     cache_dir = Path(work) / "cache"
-    plan = _plan(packed, spec, cache_dir / "features", 1, None, 0)
+    plan = plan_cache(packed, spec, cache_dir / "features", 1, None, 0)
     if not (plan.path / "made").exists():
         for folder, meta in _missing_metas(plan):
             folder.mkdir(parents=True, exist_ok=True)

@@ -55,6 +55,7 @@ ROWS = [
     Row("14", "Naive Lightning training / ours, whole runs of 10 epochs", "whole_run:whole_run", timeout_s=2400),
     Row("15", "Agreement: one library call per emotion, pair and draw / ours", "agreement_speed:row"),
     Row("16", "Growth with rows, heads and processes", "growth:growth", keep_memory=True),
+    Row("17", "Exactness under faults in training: with it / switched off", "integrity_rows:training_cost"),
     Row("G1", "GPU: training step of 40 heads, batch 1024", "gpu_rows:step_times", gpu=True),
     Row("G2", "GPU: SigLIP2 so400m-384, bfloat16, random weights", "gpu_rows:encoder", threads=4, gpu=True),
     Row("G3", "GPU: 203k cached rows, 40 Large heads, 10 epochs", "gpu_rows:cached_run", threads=4, gpu=True),
