@@ -44,7 +44,7 @@ def kind(name: str) -> str:
     name = re.sub(r"step=\d+", "step=*", name)
     name = re.sub(r"\*-x\.ckpt$", "*.ckpt", name)
     name = re.sub(r"^.*\.(pth|png|pdf)$", r"*.\1", name)
-    return re.sub(r"[0-9a-f]{16,}", "*", re.sub(r"\d{3,}", "*", name))
+    return re.sub(r"\d{3,}", "*", re.sub(r"[0-9a-f]{16,}", "*", name))
 
 
 def sites_of(command: str, argv: Sequence[str], environment: dict[str, str], note: Path) -> list[Site]:

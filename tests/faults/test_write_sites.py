@@ -19,7 +19,8 @@ from commands import commands, contents
 ANYWHERE = sites.Site("cached", "", "anywhere")
 STRIKES = 10
 """At one run at most."""
-QUICK_COMMANDS, ALL_COMMANDS = ("cached", "embed"), ("cached", "tested", "embed", "pack_alone", "predict", "export")
+QUICK_COMMANDS = ("cached", "embed")
+ALL_COMMANDS = ("predict", "export", "pack_alone", "embed", "cached", "tested")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def sites_of(lines, scenes, whole, place):
 
     def of(name):
         if name not in found:
-            environment = scenes[name].environment if name in scenes else {}
+            environment = {**(scenes[name].environment if name in scenes else {}), **own_state(place)}
             note = place / f"sites {name}"
             if name in scenes:
                 whole(name)  # its features are encoded then
@@ -76,7 +77,7 @@ def strike(lines, scenes, undisturbed, place):
     def run(name, planned, drawn):
         out, fit = place / "struck", name in scenes
         shutil.rmtree(out, ignore_errors=True)
-        environment = scenes[name].environment if fit else {}
+        environment = {**(scenes[name].environment if fit else {}), **own_state(place)}
         struck, wrong = [], []
         for site, action, nth in planned:
             before = runs.newest(out)
@@ -91,6 +92,7 @@ def strike(lines, scenes, undisturbed, place):
                 fresh = site != ANYWHERE
                 if not fresh:
                     continue
+                environment |= own_state(place)
                 child = forking.start(lines[name](out), env={**environment, **site.fails(action, 1)})
                 code = child.wait(120)
             struck.append(where)
@@ -111,6 +113,12 @@ def strike(lines, scenes, undisturbed, place):
         return {"ok": not wrong, "struck": len(struck), "where": struck, "wrong": wrong}
 
     return run
+
+
+def own_state(place):
+    """Environment in which nothing is known of files that were used before."""
+    shutil.rmtree(place / "state", ignore_errors=True)
+    return {"EMONET_STATE": str(place / "state")}
 
 
 def kill_in_save(child, folder, drawn):
