@@ -25,7 +25,7 @@ from emonet_lightning.packing.claiming import already_packed, claimed
 from emonet_lightning.packing.manifest import NearDuplicates, SplitOptions, finish
 from emonet_lightning.packing.packed import VERSION, PackedSet
 from emonet_lightning.packing.samples import Fingerprinted, RawSample, Source
-from emonet_lightning.packing.shard_writer import PackJob, is_finished, skipped, write_shard
+from emonet_lightning.packing.shard_writer import WORK_DIR, PackJob, is_finished, skipped, write_shard
 from emonet_lightning.packing.verifying import VerifyReport
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.ratings.long_form import Kind, Ratings
@@ -106,7 +106,8 @@ def pack(
     inputs = fingerprint([VERSION, shards_of, list(options.splits.items()), *options[1:]])
     console = Console(stderr=True, quiet=not progress, soft_wrap=True)
     job = PackJob(source, taxonomy, out_dir, shard_size, hash_near_duplicates)
-    if not already_packed(out_dir, inputs):
+    # a call that was killed at its very end leaves its notes beside a finished set
+    if not already_packed(out_dir, inputs) or (out_dir / WORK_DIR).is_dir():
         with claimed(out_dir, fingerprint(shards_of), console):
             if not already_packed(out_dir, inputs):  # another call may have finished it meanwhile
                 num_shards = _write_shards(job, num_processes, progress, budget)
