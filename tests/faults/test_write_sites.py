@@ -19,6 +19,8 @@ from commands import commands, contents
 ANYWHERE = sites.Site("cached", "", "anywhere")
 STRIKES = 10
 """At one run at most."""
+NOTES = ("*.json",)
+"""Digests of files that were used before: a home that cannot be written costs a hash in each process, no more."""
 QUICK_COMMANDS = ("cached", "embed")
 ALL_COMMANDS = ("predict", "export", "pack_alone", "embed", "cached", "tested")
 
@@ -52,11 +54,12 @@ def sites_of(lines, scenes, whole, place):
 
     def of(name):
         if name not in found:
-            environment = {**(scenes[name].environment if name in scenes else {}), **own_state(place)}
+            environment = scenes[name].environment if name in scenes else {}
             note = place / f"sites {name}"
             if name in scenes:
                 whole(name)  # its features are encoded then
-            found[name] = sites.sites_of(name, lines[name](place / f"recorded {name}"), environment, note)
+            known = sites.sites_of(name, lines[name](place / f"recorded {name}"), environment, note)
+            found[name] = [site for site in known if site.pattern not in NOTES]
             if name == "tested":
                 early = {site.pattern for site in of("cached")} - {"heads.safetensors", "manifest.json", "report.md"}
                 found[name] = [site for site in found[name] if site.pattern not in early or site.pattern == "DONE"]
@@ -77,7 +80,7 @@ def strike(lines, scenes, undisturbed, place):
     def run(name, planned, drawn):
         out, fit = place / "struck", name in scenes
         shutil.rmtree(out, ignore_errors=True)
-        environment = {**(scenes[name].environment if fit else {}), **own_state(place)}
+        environment = scenes[name].environment if fit else {}
         struck, wrong = [], []
         for site, action, nth in planned:
             before = runs.newest(out)
@@ -92,7 +95,6 @@ def strike(lines, scenes, undisturbed, place):
                 fresh = site != ANYWHERE
                 if not fresh:
                     continue
-                environment |= own_state(place)
                 child = forking.start(lines[name](out), env={**environment, **site.fails(action, 1)})
                 code = child.wait(120)
             struck.append(where)
@@ -113,12 +115,6 @@ def strike(lines, scenes, undisturbed, place):
         return {"ok": not wrong, "struck": len(struck), "where": struck, "wrong": wrong}
 
     return run
-
-
-def own_state(place):
-    """Environment in which nothing is known of files that were used before."""
-    shutil.rmtree(place / "state", ignore_errors=True)
-    return {"EMONET_STATE": str(place / "state")}
 
 
 def kill_in_save(child, folder, drawn):
