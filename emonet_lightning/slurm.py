@@ -50,7 +50,6 @@ def requeue(why: str) -> None:
                 time.sleep(_PAUSE)
             problem = _ask(job)
             if not problem:
-                say(f"Slurm: job {job} is back in the queue and goes on from its checkpoint")
                 return
     raise EnvironmentProblem(
         f"Slurm did NOT requeue job {job} ({problem}); what was done is saved: submit the same command again"

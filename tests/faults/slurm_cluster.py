@@ -12,15 +12,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel")
+MUNGE = os.geteuid() == 0
+"""Whether authentication is by munge; Slurm without it lets everybody be whom they say, and needs no rights."""
+PROGRAMS = (*(["munged"] if MUNGE else []), "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel")
 NODES = ("n1", "n2")
 _CONFIGURATION = """
 ClusterName=faults
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
-AuthType=auth/munge
-CredType=cred/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=5
+AuthType=auth/{kind}
+CredType=cred/{kind}
+AuthInfo={socket}cred_expire=5
 SlurmUser={user}
 SlurmdUser={user}
 StateSaveLocation={folder}/state
@@ -141,14 +143,16 @@ def _start(cluster: Cluster) -> None:
     for node in NODES:
         (folder / f"spool-{node}").mkdir()
     text = _CONFIGURATION.format(
-        folder=folder, host=host, user=getpass.getuser(), ports=[free_port() for _ in range(3)]
+        folder=folder,
+        host=host,
+        user=getpass.getuser(),
+        ports=[free_port() for _ in range(3)],
+        kind="munge" if MUNGE else "none",
+        socket=f"socket={folder / 'munge.socket'}," if MUNGE else "",
     )
     (folder / "slurm.conf").write_text(text)
-    (folder / "munge.key").write_bytes(secrets.token_bytes(1024))
-    (folder / "munge.key").chmod(0o400)
-    files = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munged.pid", "log-file": "munged.log"}
-    files["seed-file"] = "munge.seed"
-    cluster.call("munged", "--force", *(f"--{name}={folder / file}" for name, file in files.items()))
+    if MUNGE:
+        _start_munge(cluster)
     cluster.call("slurmctld", "-c")
     for node in NODES:
         cluster.call("slurmd", "-N", node, "-c")
@@ -156,6 +160,15 @@ def _start(cluster: Cluster) -> None:
     while cluster.call("sinfo", "-h", "-N", "-o", "%T", check=False).split() != ["idle"] * len(NODES):
         assert time.monotonic() < deadline, (folder / "slurmctld.log").read_text()[-2000:]
         time.sleep(0.1)
+
+
+def _start_munge(cluster: Cluster) -> None:
+    folder = cluster.folder
+    (folder / "munge.key").write_bytes(secrets.token_bytes(1024))
+    (folder / "munge.key").chmod(0o400)
+    files = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munged.pid", "log-file": "munged.log"}
+    files["seed-file"] = "munge.seed"
+    cluster.call("munged", "--force", *(f"--{name}={folder / file}" for name, file in files.items()))
 
 
 def _stop(cluster: Cluster) -> None:
