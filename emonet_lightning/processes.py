@@ -23,6 +23,7 @@ from emonet_lightning.io import fingerprint, sha256_file
 from emonet_lightning.messages import is_first_process
 
 FAILURE_FILE = ".failure"
+_PARENT = "EMONET_PARENT"
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 8.0  # for a process to end by itself after another one has died
 _noted: set[Path] = set()
@@ -122,6 +123,7 @@ class WatchedLauncher(_SubprocessScriptLauncher):
         environment = self.cluster_environment
         environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not environment.creates_processes_externally:
+            os.environ[_PARENT] = str(os.getpid())  # the children inherit it
             self._call_children_scripts()
             threading.Thread(target=_watch_children, args=(self.procs,), daemon=True).start()
         return function(*args, **kwargs)
@@ -129,10 +131,9 @@ class WatchedLauncher(_SubprocessScriptLauncher):
 
 def watch_parent() -> None:
     """End this process soon after the one that started it, where that was the first process of the run."""
-    if int(os.environ.get("LOCAL_RANK") or 0) > 0 and "EMONET_PARENT" in os.environ:
-        threading.Thread(target=_watch_parent, args=(int(os.environ["EMONET_PARENT"]),), daemon=True).start()
-    else:
-        os.environ["EMONET_PARENT"] = str(os.getpid())
+    parent = int(os.environ.get(_PARENT) or os.getpid())
+    if parent != os.getpid():
+        threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
 
 
 def _watch_parent(parent: int) -> None:

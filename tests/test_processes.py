@@ -99,3 +99,17 @@ def test_other_code_in_one_process_is_refused(words, tmp_path):
     said = found[0][1] + found[1][1]
     assert said.count("error:") == 1
     assert "process 1 has other code" in said
+
+
+def test_a_port_that_is_taken_ends_all_processes(words, tmp_path):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = held.getsockname()[1]
+        process = start([*words, f"--out={tmp_path / 'run'}"], MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        code, said = end(process)
+        time.sleep(12)  # the second process waits for the first one, which is gone
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    assert code == 78, said
+    assert f"port {port}" in said.splitlines()[-1]
