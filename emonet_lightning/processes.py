@@ -132,7 +132,7 @@ class WatchedLauncher(_SubprocessScriptLauncher):
 def watch_parent() -> None:
     """End this process soon after the one that started it, where that was the first process of the run."""
     parent = int(os.environ.get(_PARENT) or os.getpid())
-    if parent != os.getpid():
+    if parent != os.getpid() and int(os.environ.get("LOCAL_RANK") or 0) > 0:
         threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
 
 
