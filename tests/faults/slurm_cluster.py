@@ -126,7 +126,8 @@ class Cluster:
 @contextlib.contextmanager
 def started() -> Iterator[Cluster]:
     """Start a Slurm, and end it with all of its jobs."""
-    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # a socket's path must be short
+    usual = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir=usual if len(usual) < 40 else "/tmp"))  # of a socket: short
     folder.chmod(0o755)
     cluster = Cluster(folder)
     try:
