@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emonet_lightning import interruption, slurm
 from emonet_lightning.attempts import DONE as ENDED
 from emonet_lightning.attempts import INTERRUPTED, begin_attempt, end_attempt
 from emonet_lightning.checkpoints import FOLDER, named_checkpoints, newest_valid, replace_all
@@ -74,7 +73,6 @@ def attempt(folder: Path, stages: list[Path], config: dict[str, Any]) -> Iterato
     Raises:
         UsageError: `resume` beside `ckpt_path`.
         MissingInputError: there must be a run to go on with, and there is none.
-        EnvironmentProblem: it was stopped before Slurm's limit, and Slurm does not start it again.
         CrashLoopError: it was started too often without getting further.
     """
     resume = config["resume"] or ("required" if int(os.environ.get("SLURM_RESTART_COUNT") or 0) else "auto")
@@ -95,10 +93,8 @@ def attempt(folder: Path, stages: list[Path], config: dict[str, Any]) -> Iterato
     begin_attempt(folder, _progress(stages, config), config["max_stuck_restarts"])
     try:
         yield run
-    except InterruptedRunError as error:
+    except InterruptedRunError:
         end_attempt(folder, INTERRUPTED)
-        if interruption.requested() == "SIGUSR1":
-            slurm.requeue(str(error))
         raise
     except BaseException as error:
         end_attempt(folder, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")

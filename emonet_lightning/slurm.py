@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Iterator
 
-from emonet_lightning.errors import EnvironmentProblem, UsageError
+from emonet_lightning import interruption
+from emonet_lightning.errors import EmoNetError, EnvironmentProblem, InterruptedRunError, UsageError
 from emonet_lightning.messages import is_first_process, say
 
 _JOB = re.compile(r"[1-9][0-9]{0,17}(_[0-9]{1,9})?")
@@ -54,6 +55,22 @@ def requeue(why: str) -> None:
     raise EnvironmentProblem(
         f"Slurm did NOT requeue job {job} ({problem}); what was done is saved: submit the same command again"
     )
+
+
+@contextlib.contextmanager
+def requeued() -> Iterator[None]:
+    """Put this job back into the queue where Slurm's signal before the limit stops what is done within.
+
+    Raises:
+        EnvironmentProblem: it was refused, or there is nobody to ask.
+    """
+    try:
+        yield
+    except EmoNetError as error:
+        # of several processes one says why; in the others it is not this error's kind, but its exit code
+        if error.exit_code == InterruptedRunError.exit_code and interruption.requested() == "SIGUSR1":
+            requeue(str(error))
+        raise
 
 
 def job_id() -> str:
@@ -131,7 +148,7 @@ def check_tasks(num_devices: int, num_nodes: int) -> None:
     """
     tasks = _tasks()
     if tasks and tasks != num_devices * num_nodes:
-        nodes = _number("SLURM_NNODES") or 1
+        nodes = number("SLURM_NNODES") or 1
         raise UsageError(
             f"trainer.devices x trainer.num_nodes: {num_devices} x {num_nodes} are not the {tasks} tasks that Slurm "
             f"started; give --trainer.devices {max(tasks // nodes, 1)} --trainer.num_nodes {nodes}, or ask Slurm for "
@@ -143,10 +160,15 @@ def _tasks() -> int:
     """How many tasks Slurm started together; 0 where Lightning does not look at them."""
     if os.environ.get("SLURM_JOB_NAME") in _INTERACTIVE:
         return 0
-    return _number("SLURM_NTASKS")
+    return number("SLURM_NTASKS")
 
 
-def _number(name: str) -> int:
+def number(name: str) -> int:
+    """Return a number that Slurm sets; 0 where it is not set.
+
+    Raises:
+        UsageError: it is none.
+    """
     text = os.environ.get(name, "")
     if text and not re.fullmatch("[0-9]{1,9}", text):
         raise UsageError(f"{name}: {text!r} is not a number")

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from emonet_lightning import slurm
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.composition import Options, Stage, compose
 from emonet_lightning.data.plan import locate
@@ -78,6 +79,7 @@ def fit(argv: list[str]) -> None:
         _write_yaml(folder / RUN_FILE, {"stages": overrides})
     with (
         _claimed(folder),
+        slurm.requeued(),
         said_once(folder),
         attempt(folder, [stage_folder(folder, stage) for stage in stages], parsed[0]) as run,
     ):

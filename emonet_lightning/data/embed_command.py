@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from emonet_lightning import slurm
 from emonet_lightning.data.embeddings import fill_cache
 from emonet_lightning.data.plan import cache_root, locate
 from emonet_lightning.encoders import EncoderSpec
@@ -49,19 +50,20 @@ def embed_command(
     """
     rank, world_size, source = _share(rank, world_size)
     packed = PackedSet.open(locate(path, cache_dir))
-    built = fill_cache(
-        packed,
-        encoder,
-        cache_root(cache_dir) / "features",
-        views=views,
-        augmentation=augmentation,
-        seed=seed,
-        device=_device(device),
-        rank=rank,
-        world_size=world_size,
-        num_threads=num_threads,
-        wait=False,
-    )
+    with slurm.requeued():
+        built = fill_cache(
+            packed,
+            encoder,
+            cache_root(cache_dir) / "features",
+            views=views,
+            augmentation=augmentation,
+            seed=seed,
+            device=_device(device),
+            rank=rank,
+            world_size=world_size,
+            num_threads=num_threads,
+            wait=False,
+        )
     done = "all cached already"
     if built.num_encoded:
         speed = built.num_encoded / built.seconds
@@ -79,8 +81,9 @@ def _share(rank: int | None, world_size: int | None) -> tuple[int, int, str]:
     source = "as given"
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
     if rank is None and world_size is None and task is not None:
-        first, count = os.environ["SLURM_ARRAY_TASK_MIN"], os.environ["SLURM_ARRAY_TASK_COUNT"]
-        rank, world_size, source = int(task) - int(first), int(count), f"task {task} of a Slurm array"
+        first, count = slurm.number("SLURM_ARRAY_TASK_MIN"), slurm.number("SLURM_ARRAY_TASK_COUNT")
+        rank, world_size = slurm.number("SLURM_ARRAY_TASK_ID") - first, count
+        source = f"task {task} of a Slurm array"
     rank, world_size = rank or 0, 1 if world_size is None else world_size
     if not 0 <= rank < world_size:
         gapless = "; number the array without gaps, e.g. --array=0-7" if source != "as given" else ""

@@ -93,7 +93,7 @@ def test_a_job_before_its_limit_is_requeued_and_ends_with_the_same_bits(cluster,
 
 def test_a_job_that_is_not_requeued_fails_aloud(cluster, words, tmp_path):
     out = tmp_path / "run"
-    job, log = train(cluster, words, out, "--ntasks-per-node=1", "--no-requeue")
+    job, log = train(cluster, words, out, "--ntasks-per-node=2", "--no-requeue")
     until(lambda: runs.newest(out) >= 5)
     cluster.call("scancel", "--signal=USR1", job)
     assert cluster.wait(job) == ["FAILED"]
