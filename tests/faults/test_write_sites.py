@@ -150,7 +150,7 @@ def test_a_kill_in_a_save_leaves_the_checkpoints_before(strike, sites_of, full):
             planned = [(site, "kill", 1 if site.times == 1 else drawn.randint(1, 2)) for site in chosen]
         return strike(name, planned, drawn)
 
-    trials = [f"cached {n}" for n in range(24 if full else 3)] + ([f"tested {n}" for n in range(8)] if full else [])
+    trials = [f"cached {n}" for n in range(26 if full else 3)] + ([f"tested {n}" for n in range(8)] if full else [])
     tally = run_campaign("write_kills", trials, run, full=full)
     assert tally.failed == []
     assert tally.total("struck") >= (300 if full else 25)
