@@ -27,6 +27,11 @@ WHAT = {
     "write_errors": ("EACCES, ENOSPC, EIO, EROFS, EDQUOT at write sites: said to be saved, or state lost", "struck"),
     "shard_mutations": ("shard mutations of 8 kinds: silent loss, silent wrong content, false alarms", ""),
     "flips_checkpoint": ("one-bit flips in a checkpoint: accepted", ""),
+    "bad_inputs": ("bad inputs: traceback, wrong exit code, or a line that does not name file and field", ""),
+    "bad_shards_and_images": ("bad shards and images: not refused or not taken as documented", ""),
+    "mutated_configs": ("mutated configurations of every shipped file: traceback, hang, or invalid one accepted", ""),
+    "malicious_files": ("malicious files: code executed, or a connection made", ""),
+    "shard_bombs": ("resource bombs in shards and images: not refused within 5 s and 1 GiB", ""),
     "ranks": ("one of two processes killed: not all down within 20 s, or not resumed to the same bits", ""),
 }
 """Of each campaign: what counts as a failure, and the number that its trials tell, where a trial is several faults."""
