@@ -22,6 +22,10 @@ class EmotionBatch(NamedTuple):
     """Labelled rows per head in the *global* batch [K] float32: the same on all processes."""
     idle: tuple[int, ...] = ()
     """Heads without a label in the global batch; plain integers, so that asking never waits for a device."""
+    num_rows: int = -1
+    """Rows of this process that are neither padding nor skipped; counted where the batch is made."""
+    skipped: tuple[tuple[int, str], ...] = ()
+    """Rows that are masked because their image cannot be read, with the reason."""
 
 
 class PairBatch(NamedTuple):
@@ -43,6 +47,8 @@ class PairBatch(NamedTuple):
     """Rows of this process that the pairs are of; in balanced sampling every pair draws its own."""
     idle: tuple[int, ...] = ()
     """Heads without a pair in the global batch."""
+    skipped: tuple[tuple[int, str], ...] = ()
+    """Rows whose image cannot be read, with the reason; their pairs are not here."""
 
 
 class LabelSource(Protocol):

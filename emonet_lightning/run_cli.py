@@ -32,6 +32,7 @@ from emonet_lightning.option_types import needs_value
 from emonet_lightning.option_values import check_values
 from emonet_lightning.parser_messages import LINKED, explain, explain_reference
 from emonet_lightning.parser_settings import limit_parsing
+from emonet_lightning.sample_ledger import SampleLedger
 from emonet_lightning.saving import IntervalCheckpoint
 from emonet_lightning.stopping import StopBetweenBatches
 from emonet_lightning.wandb_mirror import mirrored
@@ -202,7 +203,7 @@ class EmoNetCLI(LightningCLI):
         """Build the Trainer with the run folder's logger, checkpoint, best heads and progress bar."""
         config = self.run_config
         folder = Path(config["out"]) if config["out"] else None
-        callbacks: list[Any] = [Throughput()]
+        callbacks: list[Any] = [Throughput(), SampleLedger(folder if self.subcommand == "fit" else None)]
         stopping = StopBetweenBatches(self.run)
         if folder is not None and self.subcommand == "fit":
             self._get(self.config_init, "best_heads").folder = folder

@@ -151,9 +151,12 @@ class Sender:
 
     def end(self, exit_code: int, preempting: bool) -> None:
         """Close the run; one that will go on is marked so."""
+        import wandb
+
         if preempting:
             self.run.mark_preempting()
         self.run.finish(exit_code=exit_code)
+        wandb.teardown(exit_code)  # waits for the service, which writes its last 32 KB after it has said it is done
 
 
 def _safely(path: Path) -> list[dict[str, Any]]:

@@ -151,7 +151,7 @@ def test_a_mapped_run_is_that_in_memory_and_keeps_its_order_when_it_goes_on_in_m
     plain = big()
     assert [batch.key.tolist() for (batch,) in seen_batches(model(), plain)] != [b.key.tolist() for (b,) in calls]
     assert "0.1 MB in memory" in capsys.readouterr().err
-    assert plain.state_dict() == {"by_blocks": False}
+    assert plain.state_dict() == {"by_blocks": False, "left_out": []}
     later = big()
     later.setup("fit")
     later.load_state_dict(mapped.state_dict())

@@ -21,9 +21,9 @@ from emonet_lightning.data.feature_store import (
     load_cache,
     load_features,
 )
+from emonet_lightning.data.inputs import FeatureInputs
 from emonet_lightning.data.labels import LabelTable
 from emonet_lightning.data.loading import to_device, train_batches
-from emonet_lightning.data.rows import FeatureInputs
 from emonet_lightning.data.sampling import Position, block_numbers
 from emonet_lightning.errors import DataError, MissingInputError, UsageError
 from emonet_lightning.io import fingerprint

@@ -31,7 +31,7 @@ LAYERS = [
     {"encoder_files", "encoder_sources", "encoder_weights", "encoders", "fetch", "hub", "bundle"},
     {"packing"},
     {"data", "module", "recognizer", "synthesis"},
-    {"attempts", "callbacks", "checkpoints", "predict", "reporting", "export", "doctor"},
+    {"attempts", "callbacks", "checkpoints", "sample_ledger", "predict", "reporting", "export", "doctor"},
     {"saving", "stopping"},
     {
         "run_cli",

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emonet_lightning.data.feature_store import ResidentFeatures
+from emonet_lightning.data.inputs import FeatureInputs
 from emonet_lightning.data.labels import LabelTable
 from emonet_lightning.data.loading import PlannedLoader, train_batches
 from emonet_lightning.data.pairs import BalancedPairs, RowPairs
-from emonet_lightning.data.rows import FeatureInputs, PairBatches, RowBatches
+from emonet_lightning.data.rows import PairBatches, RowBatches
 from emonet_lightning.data.sampling import Position, Positions, TrainPlan
 
 quick = settings(max_examples=40, deadline=None)

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emonet_lightning.data.feature_store import ResidentFeatures
+from emonet_lightning.data.inputs import FeatureInputs
 from emonet_lightning.data.labels import LabelTable
 from emonet_lightning.data.loading import PlannedLoader
-from emonet_lightning.data.rows import FeatureInputs, RowBatches
+from emonet_lightning.data.rows import RowBatches
 from emonet_lightning.data.sampling import (
     EVAL_BLOCK,
     WINDOW_BLOCKS,

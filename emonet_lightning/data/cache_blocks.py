@@ -7,7 +7,7 @@ them has the bytes that it always had, so once the image is repaired the block i
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,7 +112,7 @@ def _damaged(block: Block, reason: str) -> DataError:
     )
 
 
-def _digest(block: Block, features: torch.Tensor, listed: list[list[int | str]]) -> str:
+def _digest(block: Block, features: torch.Tensor, listed: Sequence[Sequence[object]]) -> str:
     bad = json.dumps(listed) if listed else ""
     digest = hashlib.sha256(f"{block.key}/{block.number}/{list(features.shape)}/{bad}".encode())
     digest.update(features.contiguous().numpy().data)

@@ -24,6 +24,7 @@ from emonet_lightning.decoding import DECODER, decode_image
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_identity, feature_dim
 from emonet_lightning.errors import DataError, OutputError, UsageError
 from emonet_lightning.io import fingerprint, make_folder, write_json
+from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.transforms import Augmentation
 
@@ -174,6 +175,8 @@ def fill_cache(
             todo = [(recipe, block) for recipe, block in share if not is_there(block)]
             num_encoded = sum(block.stop - block.start for _, block in todo)
             if todo:
+                if isinstance(packed, PackedSet):
+                    packed.check_files()
                 _remove_leftovers([block for _, block in todo])
                 encoder = FrozenEncoder.load(spec).to(device)
                 if encoder.identity != plan.meta["encoder"]:

@@ -4,19 +4,20 @@ A run on images passes each through the frozen encoder once and trains from the 
 same order and encoder path without the cache. The plan (rows, labels, steps) is printed before anything is trained.
 """
 
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
+from emonet_lightning.bad_samples import OPTION, TRAINING, Skip, check_fraction
 from emonet_lightning.data.feature_store import FeaturesOn
 from emonet_lightning.data.feeding import NO_STATISTICS, FeedingModule
+from emonet_lightning.data.inputs import ImageInputs
 from emonet_lightning.data.labels import LabelTable, RatedTest, rater_cube
+from emonet_lightning.data.left_out import bad_training_rows, skip_of
 from emonet_lightning.data.loading import Sampling
 from emonet_lightning.data.parts import Part
 from emonet_lightning.data.plan import Folds, cache_root, check_seals, check_set, choose_rows, describe, locate
-from emonet_lightning.data.rows import ImageInputs
 from emonet_lightning.data.sampling import check_batch_size
 from emonet_lightning.encoders import EncoderSpec, preprocess_spec
 from emonet_lightning.errors import DataError, UsageError
@@ -26,6 +27,9 @@ from emonet_lightning.packing.seals import registered
 from emonet_lightning.processes import check_alike
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.transforms import Augmentation
+
+if TYPE_CHECKING:
+    from emonet_lightning.data.embeddings import CacheBuild
 
 __all__ = ["NO_STATISTICS", "FaceDataModule"]
 
@@ -58,6 +62,8 @@ class FaceDataModule(FeedingModule):
             its own labelled rows a step, so that a rare one learns at the pace of a common one.
         features_on: where cached features lie: on the `device`, in `memory`, or `mapped` from disk, which reads them
             block by block in an order of its own; `auto` takes the first that has room in 40 % of its free memory.
+        max_bad_fraction: share of the training images that may be unreadable: they are left out, counted every epoch
+            and listed in `bad_samples.jsonl` of the run. Of validation and test images, none may be.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class FaceDataModule(FeedingModule):
         val_share: float = 0.0,
         sampling: Sampling = "rows",
         features_on: FeaturesOn = "auto",
+        max_bad_fraction: float = TRAINING,
     ) -> None:
         super().__init__()
         if not parts:
@@ -91,6 +98,8 @@ class FaceDataModule(FeedingModule):
             raise UsageError(f"data.views: {views} views need data.augmentation (and at least 1 view)")
         if num_folds and not 0 <= fold < num_folds:
             raise UsageError(f"data.fold: {fold} must be 0 .. {num_folds - 1} (data.num_folds is {num_folds})")
+        check_fraction(f"data.{OPTION}", max_bad_fraction)
+        self.max_bad_fraction = max_bad_fraction
         self.parts = parts
         self.encoder = encoder
         self.taxonomy = Taxonomy.load(taxonomy, extra_dimensions)
@@ -153,7 +162,17 @@ class FaceDataModule(FeedingModule):
         assert self.labels is not None
         check_alike(data=fingerprint(self.fingerprint()))
         if self.mode == "cached":
-            self.open_features([self._feature_folder(packed, stage) for packed in self.sets])
+            built = [self._fill_cache(packed, stage) for packed in self.sets]
+            self.open_features([cache.path for cache in built])
+            starts = np.cumsum([0, *self.set_sizes()]).tolist()
+            bad = {
+                start + row: cache.bad[row] for start, cache in zip(starts, built, strict=False) for row in cache.bad
+            }
+            self.left_out = bad_training_rows(self.sets, self.rows, bad, stage, self.max_bad_fraction)
+            self.rows["train"] = np.setdiff1d(self.rows["train"], np.array(sorted(self.left_out), dtype=np.int64))
+        else:
+            for packed in self.sets:
+                packed.check_files()
         if stage == "fit" and self.sampling == "rows" and self.batch_size > (count := len(self.rows["train"])):
             used = check_batch_size(self.batch_size, count, self.share[1])
             if used < self.batch_size:
@@ -161,11 +180,11 @@ class FaceDataModule(FeedingModule):
                     f"data.batch_size: {self.batch_size} is more than the {count} training rows; reduced to {used}"
                 )
 
-    def _feature_folder(self, packed: PackedSet, stage: str) -> Path:
-        from emonet_lightning.data.embeddings import build_cache
+    def _fill_cache(self, packed: PackedSet, stage: str) -> "CacheBuild":
+        from emonet_lightning.data.embeddings import fill_cache
 
         rank, world = self.process
-        return build_cache(
+        return fill_cache(
             packed,
             self.encoder,
             cache_root(self.cache_dir) / "features",
@@ -176,11 +195,13 @@ class FaceDataModule(FeedingModule):
             rank=rank,
             world_size=world,
             num_threads=self.num_threads,
+            max_bad_fraction=self.max_bad_fraction,
         )
 
     def image_inputs(self, train: bool) -> ImageInputs:
         """Return the pixels of all rows, changed for training where that is asked for."""
-        return ImageInputs(self.sets, preprocess_spec(self.encoder), self.augmentation if train else None, self.seed)
+        spec, changes = preprocess_spec(self.encoder), self.augmentation if train else None
+        return ImageInputs(self.sets, spec, changes, self.seed, tolerant=train)
 
     def set_sizes(self) -> list[int]:
         """Return how many rows each set has."""
@@ -239,6 +260,10 @@ class FaceDataModule(FeedingModule):
             groups=[packed.groups[row] for row in rows],
             num_filled=num_filled,
         )
+
+    def skip(self, row: int, reason: str) -> Skip:
+        """Return what to say of a row that was left out."""
+        return skip_of(self.sets, row, reason)
 
     def fingerprint(self) -> list[dict[str, str]]:
         """Return name and digests of each set, for the run's record."""

@@ -23,11 +23,12 @@ from emonet_lightning.data.feature_store import (
     free_memory,
     load_features,
 )
+from emonet_lightning.data.inputs import FeatureInputs, ImageInputs, Inputs
 from emonet_lightning.data.labels import LabelTable
 from emonet_lightning.data.loading import PlannedLoader, Sampling, to_device, train_batches
-from emonet_lightning.data.rows import FeatureInputs, ImageInputs, Inputs, PairBatches, RowBatches
+from emonet_lightning.data.rows import PairBatches, RowBatches
 from emonet_lightning.data.sampling import EVAL_BLOCKS, EvalPlan, Positions, block_numbers
-from emonet_lightning.errors import UsageError
+from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.messages import say
 
 NO_STATISTICS = "model.standardise needs data.mode: cached; set model.standardise: false"
@@ -51,6 +52,8 @@ class FeedingModule(LightningDataModule):
         """Batches that the train loader yields at once; set before `train_dataloader()` is called."""
         self.store: FeatureStore | None = None
         """Cached features; None where images are encoded in every step."""
+        self.left_out: dict[int, str] = {}
+        """Training rows whose image could not be encoded, with the reason: they are in no batch."""
         self._by_blocks = False
         self._train: RowBatches | PairBatches | None = None
 
@@ -141,6 +144,10 @@ class FeedingModule(LightningDataModule):
         """Test rows in lists of fixed blocks, each once."""
         return self._eval_loader("test")
 
+    def num_judged_steps(self, split: str) -> int:
+        """Return how many batches this process judges of a split."""
+        return EvalPlan(self.rows[split], *self.process).num_steps
+
     def leave_out(self, heads: Collection[int]) -> None:
         """Give pairs of finished heads no more, from the next batch on; steps stay as many as they are."""
         batches = self.train_batches()
@@ -153,11 +160,23 @@ class FeedingModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what decides the order of the rows and may differ on another machine."""
-        return {"by_blocks": self._by_blocks}
+        return {"by_blocks": self._by_blocks, "left_out": sorted(self.left_out.items())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep to the order that a run began with, wherever its features lie now."""
+        """Keep to the order and the rows that a run began with, wherever its features lie now.
+
+        Raises:
+            DataError: rows that it has trained on cannot be read any more.
+        """
         self._by_blocks = state_dict["by_blocks"]
+        before = {int(row): str(reason) for row, reason in state_dict.get("left_out", ())}
+        if gone := sorted(self.left_out.keys() - before.keys()):
+            raise DataError(
+                f"data: {len(gone)} images that this run trained on cannot be read any more (row {gone[0]}, "
+                f"{self.left_out[gone[0]]}); copy their shard again, or begin a new run without them"
+            )
+        self.rows["train"] = np.setdiff1d(self.rows["train"], np.array(sorted(before), dtype=np.int64))
+        self.left_out = before
         self._train = None
 
     def train_batches(self) -> RowBatches | PairBatches:

@@ -4,14 +4,29 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from emonet_lightning.data.inputs import FeatureInputs, Inputs
 from emonet_lightning.data.labels import LabelTable
 from emonet_lightning.data.pairs import SPARSE, BalancedPairs, RowPairs
-from emonet_lightning.data.rows import FeatureInputs, Inputs, PairBatches, RowBatches
+from emonet_lightning.data.rows import PairBatches, RowBatches
 from emonet_lightning.data.sampling import Position, Positions, Rows, TrainPlan
+from emonet_lightning.errors import EmoNetError
 
 Sampling = Literal["rows", "balanced"]
+
+
+class _ErrorsAsItems(Dataset[Any]):
+    """Batches made in other processes: an error of the project's comes back as it is, in one line."""
+
+    def __init__(self, batches: RowBatches | PairBatches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, positions: list[Position]) -> Any:
+        try:
+            return self.batches[positions]
+        except EmoNetError as error:
+            return error
 
 
 class PlannedLoader(DataLoader[Any]):
@@ -25,7 +40,7 @@ class PlannedLoader(DataLoader[Any]):
 
     def __init__(self, batches: RowBatches | PairBatches, positions: Positions, num_workers: int = 0) -> None:
         super().__init__(
-            batches,
+            _ErrorsAsItems(batches) if num_workers else batches,
             batch_size=None,
             sampler=positions,  # type: ignore[arg-type]
             num_workers=num_workers,
@@ -39,6 +54,8 @@ class PlannedLoader(DataLoader[Any]):
         positions: Any = self.sampler
         self.given = positions.first_step
         for batches in super().__iter__():
+            if isinstance(batches, EmoNetError):
+                raise batches
             self.given += len(batches)
             yield batches
 
@@ -96,5 +113,5 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return type(batch)(*moved)
 
 
-def _as_is(batches: list[Any]) -> list[Any]:
+def _as_is(batches: Any) -> Any:
     return batches

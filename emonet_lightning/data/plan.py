@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from emonet_lightning.data.feature_store import FeatureStore, MappedFeatures
+from emonet_lightning.data.inputs import FeatureInputs
 from emonet_lightning.data.labels import LabelTable, resting_levels
 from emonet_lightning.data.pairs import BalancedPairs, RowPairs
-from emonet_lightning.data.rows import FeatureInputs, PairBatches, RowBatches
+from emonet_lightning.data.rows import PairBatches, RowBatches
 from emonet_lightning.data.sampling import WINDOW_BLOCKS, TrainPlan, epoch_order
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.packing.packed import PackedSet

@@ -4,107 +4,18 @@ What depends on the epoch alone (order, counts of labels, where the inputs lie) 
 the inputs are; a step only cuts slices of it and selects rows.
 """
 
-from collections.abc import Collection, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from emonet_lightning.batch import EmotionBatch, PairBatch
-from emonet_lightning.data.feature_store import FeatureStore
+from emonet_lightning.data.inputs import Inputs
 from emonet_lightning.data.labels import LabelTable
 from emonet_lightning.data.pairs import PairPlan, labels_of, with_padding
-from emonet_lightning.data.sampling import EvalPlan, Position, Rows, TrainPlan, choose_views
-from emonet_lightning.decoding import decode_image
-from emonet_lightning.transforms import Augmentation, EvalTransform, PreprocessSpec, TrainTransform, sample_seed
-
-
-class Inputs(Protocol):
-    """What batches take their inputs from."""
-
-    device: torch.device
-
-    def index(self, rows: Rows, epoch: int) -> Rows:
-        """Return where the inputs of rows lie in an epoch, same shape."""
-        ...
-
-    def take(self, index: torch.Tensor, epoch: int) -> torch.Tensor:
-        """Return the inputs [n, ...] of an index [n]."""
-        ...
-
-
-class FeatureInputs:
-    """Cached features.
-
-    Args:
-        store: where they lie.
-        seed: of the choice of a view, where there are several; None takes view 0 (evaluation).
-    """
-
-    def __init__(self, store: FeatureStore, seed: int | None = None) -> None:
-        self.store = store
-        self.seed = seed
-        self.device = store.device
-
-    def index(self, rows: Rows, epoch: int) -> Rows:
-        """Return `view * N + row`; the view is a pure function of (seed, epoch, row)."""
-        if self.seed is None or self.store.num_views == 1:
-            return rows
-        return choose_views(self.seed, epoch, rows, self.store.num_views) * self.store.num_rows + rows
-
-    def take(self, index: torch.Tensor, epoch: int) -> torch.Tensor:
-        """Return features [n, D] float16."""
-        return self.store.take(index)
-
-
-class ImageSource(Protocol):
-    """What pixels are read from: a packed set."""
-
-    num_samples: int
-
-    def read_image(self, row: int) -> bytes:
-        """Return the encoded image of a row."""
-
-
-class ImageInputs:
-    """Images, decoded and transformed; picklable for workers.
-
-    Args:
-        sets: packed sets, whose rows are numbered one set after the other.
-        spec: preprocessing of the encoder.
-        augmentation: random changes, a pure function of (seed, epoch, row); None for clean images.
-        seed: of the augmentation.
-    """
-
-    def __init__(
-        self, sets: Sequence[ImageSource], spec: PreprocessSpec, augmentation: Augmentation | None, seed: int
-    ) -> None:
-        self.sets = list(sets)
-        self.starts = np.cumsum([0, *[packed.num_samples for packed in self.sets]])
-        self.clean = EvalTransform(spec)
-        self.changed = None if augmentation is None else TrainTransform(spec, augmentation)
-        self.size = spec.size
-        self.seed = seed
-        self.device = torch.device("cpu")
-
-    def index(self, rows: Rows, epoch: int) -> Rows:
-        """Return the rows."""
-        return rows
-
-    def take(self, index: torch.Tensor, epoch: int) -> torch.Tensor:
-        """Return pixels [n, 3, S, S] uint8."""
-        pixels = np.zeros((len(index), self.size, self.size, 3), dtype=np.uint8)
-        for place, row in enumerate(index.tolist()):
-            part = int(np.searchsorted(self.starts, row, side="right")) - 1
-            local = row - int(self.starts[part])
-            image = decode_image(self.sets[part].read_image(local), f"row {local} of set {part}")
-            changed = self.changed
-            if changed is None:
-                self.clean(image, out=pixels[place])
-            else:
-                changed(image, sample_seed(self.seed, epoch, row, 0), out=pixels[place])
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+from emonet_lightning.data.sampling import EvalPlan, Position, Rows, TrainPlan
 
 
 class _RowTables(NamedTuple):
@@ -138,18 +49,31 @@ class RowBatches(Dataset[list[EmotionBatch]]):
     def __getitem__(self, positions: list[Position]) -> list[EmotionBatch]:
         return [self._batch(position) for position in positions]
 
-    def _batch(self, position: Position) -> EmotionBatch:
+    def rows_per_step(self, epoch: int) -> list[int]:
+        """Return how many rows this process is given in each step of an epoch."""
+        return self._of(epoch).real
+
+    def _of(self, epoch: int) -> _RowTables:
         tables = self._tables
-        if tables is None or tables.epoch != position.epoch:
-            tables = self._tables = self._epoch(position.epoch)
+        if tables is None or tables.epoch != epoch:
+            tables = self._tables = self._epoch(epoch)
+        return tables
+
+    def _batch(self, position: Position) -> EmotionBatch:
+        tables = self._of(position.epoch)
         step = position.step
         key, real = tables.rows[step], tables.real[step]
         rows = key[:real]  # padding is always at the end of a process's share
         inputs = self.inputs.take(tables.place[step, :real], position.epoch)
         target, mask = self.target.index_select(0, rows), self.mask.index_select(0, rows)
+        bad = self.inputs.bad
+        if bad:  # the row stays in the batch, with no question asked
+            mask[list(bad)] = False
+        skipped = tuple((int(rows[place]), reason) for place, reason in bad.items())
         if real < len(key):
             inputs, target, mask = (_pad(part, len(key)) for part in (inputs, target, mask))
-        return EmotionBatch(inputs, target, mask, key, tables.num_labels[step], tables.idle[step])
+        counts = (real - len(skipped), skipped)
+        return EmotionBatch(inputs, target, mask, key, tables.num_labels[step], tables.idle[step], *counts)
 
     def _epoch(self, epoch: int) -> _RowTables:
         device = self.inputs.device
@@ -205,14 +129,22 @@ class PairBatches(Dataset[list[PairBatch]]):
     def __getitem__(self, positions: list[Position]) -> list[PairBatch]:
         return [self._batch(position) for position in positions]
 
-    def _batch(self, position: Position) -> PairBatch:
+    def rows_per_step(self, epoch: int) -> list[int]:
+        """Return how many rows this process is given in each step of an epoch."""
+        return self._of(epoch).num_rows
+
+    def _of(self, epoch: int) -> _PairTables:
         tables = self._tables
-        if tables is None or tables.epoch != position.epoch:
-            tables = self._tables = self._epoch(position.epoch)
+        if tables is None or tables.epoch != epoch:
+            tables = self._tables = self._epoch(epoch)
+        return tables
+
+    def _batch(self, position: Position) -> PairBatch:
+        tables = self._of(position.epoch)
         step = position.step
         own = slice(tables.starts[step], tables.starts[step + 1])
         row, head = tables.row[own], tables.head[own]
-        return PairBatch(
+        batch = PairBatch(
             self.inputs.take(tables.place[own], position.epoch),
             self.target.index_select(0, row * self.num_heads + head),
             head,
@@ -222,6 +154,7 @@ class PairBatches(Dataset[list[PairBatch]]):
             tables.num_rows[step],
             tables.idle[step],
         )
+        return _without(batch, self.inputs.bad) if self.inputs.bad else batch
 
     def _epoch(self, epoch: int) -> _PairTables:
         device = self.inputs.device
@@ -244,6 +177,22 @@ def _idle(num_labels: Rows) -> list[tuple[int, ...]]:
     steps, heads = np.nonzero(num_labels == 0)
     cuts = np.searchsorted(steps, np.arange(1, len(num_labels)))
     return [tuple(part.tolist()) for part in np.split(heads, cuts)]
+
+
+def _without(batch: PairBatch, bad: dict[int, str]) -> PairBatch:
+    """Drop pairs by place."""
+    keep = torch.ones(len(batch.key), dtype=torch.bool)
+    keep[list(bad)] = False
+    per_head = torch.bincount(batch.head[keep], minlength=len(batch.offs))
+    return batch._replace(
+        inputs=batch.inputs[keep],
+        target=batch.target[keep],
+        head=batch.head[keep],
+        offs=per_head.cumsum(0, dtype=torch.int32),
+        key=batch.key[keep],
+        num_rows=batch.num_rows - len(bad),
+        skipped=tuple((int(batch.key[place]), reason) for place, reason in bad.items()),
+    )
 
 
 def _pad(part: torch.Tensor, length: int) -> torch.Tensor:
