@@ -350,7 +350,7 @@ def test_script_of_the_slurm_array_is_valid_and_passes_its_arguments_on(tmp_path
     setting = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_CPUS_PER_TASK": "4"}
     call = ["bash", str(script), "my set", "--views", "2"]
     done = subprocess.run(call, env=setting, check=True, capture_output=True, text=True)
-    assert done.stdout == "4|python|-m|emonet_lightning|embed|my set|--views|2|"
+    assert done.stdout == "4|--kill-on-bad-exit=1|python|-m|emonet_lightning|embed|my set|--views|2|"
     assert subprocess.run(call[:2], env=setting, check=False, capture_output=True).returncode != 0
 
 

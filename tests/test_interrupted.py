@@ -132,10 +132,9 @@ def test_two_fits_in_one_folder_are_one_too_many(words, tmp_path, capsys):
 
 
 def test_a_rate_that_diverges_ends_without_heads(words, tmp_path, capsys):
-    assert (
-        main([*words, "--model.lr=1e30", "--model.clip_norm=0", "--trainer.max_epochs=3", f"--out={tmp_path / 'run'}"])
-        == 65
-    )
+    deep = f"--model.widths={[8] * 12}"  # weights of 1e4 in so many layers are beyond float32
+    options = [deep, "--model.lr=1e4", "--model.clip_norm=0", "--trainer.max_epochs=3"]
+    assert main([*words, *options, f"--out={tmp_path / 'run'}"]) == 65
     assert "training diverged, no head has a finite loss; lower model.lr" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "run" / "DONE").exists()
     assert not (tmp_path / "run" / "heads.safetensors").exists()
