@@ -47,6 +47,14 @@ def rows_of(out):
     return [row for row in found if not any(key.startswith("test/") for key in row)]
 
 
+def lines_in_segment(out, number):
+    """Whether W&B's service has taken and written a line of the start of that number."""
+    if not (out / "run.json").is_file():
+        return False
+    found = wandb_offline.segments(out, run_id(out))
+    return len(found) > number and any(True for _ in wandb_offline.rows(found[number]))
+
+
 def services(pid):
     """W&B's service processes among the descendants of a process."""
     children = {}
@@ -59,10 +67,17 @@ def services(pid):
         own = children.get(todo.pop(), [])
         todo += own
         for child in own:
-            with contextlib.suppress(OSError):
-                if b"wandb-core" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    found.append(child)
+            if is_service(child):
+                found.append(child)
     return found
+
+
+def is_service(pid):
+    """Whether the process is W&B's service, and lives: a dead one that nobody waited for has no command line."""
+    try:
+        return b"wandb-core" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def until(condition, timeout=60):
@@ -75,18 +90,17 @@ def until(condition, timeout=60):
 
 def test_each_line_is_sent_once_over_five_killed_segments(scene, place):
     out = place / "mirrored"
-    words = [word for word in scene.command(out) if "max_epochs" not in word] + ["--trainer.max_epochs=60"]
+    words = [word for word in scene.command(out) if "max_epochs" not in word] + ["--trainer.max_epochs=300"]
     for kill in range(5):
         child = forking.start(words, env=scene.environment)
-        # a line of this start is there: W&B's service has taken and written it
-        before = len(rows_of(out)) if kill else 0
-        until(lambda before=before: (out / "run.json").is_file() and len(rows_of(out)) > before)
+        until(lambda kill=kill: lines_in_segment(out, kill))
         service = services(child.pid)
         assert child.kill(signal.SIGKILL, group=True), child.said()[-2000:]
         if kill % 2:  # with the service, which else writes what it was given and ends
             for pid in service:
                 os.kill(pid, signal.SIGKILL)
         child.wait(60)
+        until(lambda service=service: not any(map(is_service, service)))
     code, said = forking.run(words, 120, env=scene.environment)
     assert code == 0, said[-2000:]
     segments = wandb_offline.segments(out, run_id(out))
