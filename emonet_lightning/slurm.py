@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from emonet_lightning import interruption
 from emonet_lightning.errors import EmoNetError, EnvironmentProblem, InterruptedRunError, UsageError
@@ -40,12 +41,14 @@ def requeue(why: str) -> None:
     if "SLURM_JOB_ID" not in os.environ:
         return
     if not is_first_process():
-        time.sleep(_TRIES * (_TIMEOUT + _PAUSE))  # ended before by Slurm, which ends all of a job that it requeues
+        # ended before by Slurm, in order: srun ends with the highest code of all tasks, and that is the first one's
+        with _on_terminate(lambda *_: os._exit(InterruptedRunError.exit_code)):
+            time.sleep(_TRIES * (_TIMEOUT + _PAUSE))
         return
     job = job_id()
     say(f"{why}; asking Slurm to put job {job} back into the queue")
     problem = ""
-    with _terminate_ignored():
+    with _on_terminate(signal.SIG_IGN):  # the job's own end must not end the question; scontrol inherits this
         for number in range(_TRIES):
             if number:
                 time.sleep(_PAUSE)
@@ -104,12 +107,12 @@ def _ask(job: str) -> str:
 
 
 @contextlib.contextmanager
-def _terminate_ignored() -> Iterator[None]:
-    """Let the job's own end, which follows on a requeue, not end the question (scontrol inherits this)."""
+def _on_terminate(handler: Any) -> Iterator[None]:
+    """Answer SIGTERM in another way, where this thread may say so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    before = signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:
