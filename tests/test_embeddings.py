@@ -244,7 +244,7 @@ def test_changed_description_is_refused(tmp_path, packed, spec, field):
     meta = json.loads((path / "meta.json").read_text())
     meta[field] = meta[field][:0] if isinstance(meta[field], list) else {}
     (path / "meta.json").write_text(json.dumps(meta))
-    with pytest.raises(DataError, match="delete the folder"):
+    with pytest.raises(DataError, match="run the same command again"):
         load_cache(path)
 
 

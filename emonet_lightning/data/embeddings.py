@@ -23,7 +23,7 @@ from emonet_lightning.data.pixel_batches import ImageRows, Recipe, decode_thread
 from emonet_lightning.decoding import DECODER, decode_image
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_identity, feature_dim
 from emonet_lightning.errors import DataError, OutputError, UsageError
-from emonet_lightning.io import fingerprint, make_folder, write_json
+from emonet_lightning.io import fingerprint, make_folder, read_json, write_json
 from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.transforms import Augmentation
@@ -244,11 +244,17 @@ def _missing_metas(plan: CachePlan) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Descriptions that are not there yet: of the whole, and of each view, which is a cache of its own."""
     for recipe, key in [(None, plan.key), *zip(plan.views, plan.meta["view_keys"], strict=True)]:
         folder = _folder(plan.path.parent, key)
-        meta = (
-            plan.meta if recipe is None else {**plan.meta, "key": key, "views": [recipe.to_dict()], "view_keys": [key]}
-        )
-        if not (folder / "meta.json").exists():
+        own = {} if recipe is None else {"key": key, "views": [recipe.to_dict()], "view_keys": [key]}
+        meta = {**plan.meta, **own}
+        if not _says(folder / "meta.json", meta):
             yield folder, meta
+
+
+def _says(path: Path, meta: dict[str, Any]) -> bool:
+    try:
+        return path.exists() and bool(read_json(path) == meta)
+    except DataError:
+        return False
 
 
 def _remove_leftovers(blocks: list[Block]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from emonet_lightning.data.cache_blocks import Block, blocks_of, read_block
+from emonet_lightning.data.cache_blocks import BLOCK_ROWS, Block, blocks_of, read_block
 from emonet_lightning.data.pixel_batches import decode_threads
 from emonet_lightning.data.sampling import Rows
 from emonet_lightning.errors import DataError, UsageError
@@ -240,7 +240,10 @@ def _open(path: Path | str) -> _Cache:
     base = {name: meta.get(name) for name in ("format", "decoder", "encoder", "data")}
     view_keys = [fingerprint({**base, "views": [recipe]}) for recipe in meta.get("views", [])]
     if meta.get("key") != fingerprint({**base, "views": meta.get("views")}) or meta.get("view_keys") != view_keys:
-        raise DataError(f"{path / 'meta.json'}: not the description of a feature cache; delete the folder")
+        raise DataError(f"{path / 'meta.json'}: not the description of a feature cache; run the same command again")
+    layout = (meta.get("dtype"), meta.get("block_rows"), type(meta.get("dim")))
+    if layout != ("float16", BLOCK_ROWS, int):
+        raise DataError(f"{path / 'meta.json'}: not the layout of a feature cache; run the same command again")
     num_rows = meta["data"]["num_samples"]
     return _Cache([list(blocks_of(path.parent / key[:20], key, num_rows)) for key in view_keys], num_rows, meta["dim"])
 
