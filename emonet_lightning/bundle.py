@@ -231,4 +231,7 @@ def _read_pth(path: Path) -> dict[str, torch.Tensor]:
         raise DataError(f"{path}: not a PyTorch state dict that loads without running code ({reason})") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise DataError(f"{path}: not a state dict of tensors")
+    for name, value in state.items():  # a view that repeats a few stored numbers would be written out in full
+        if value.layout is not torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise DataError(f"{path}: '{name}' claims {list(value.shape)} and stores less; the file is damaged")
     return {name: tensor.float() for name, tensor in state.items()}

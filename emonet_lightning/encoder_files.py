@@ -94,7 +94,7 @@ def _header_text(path: str, size: int, mtime_ns: int) -> str:
         )
     try:
         missing = {"architecture", "preprocess"} - json.loads(text).keys()
-    except (json.JSONDecodeError, AttributeError) as error:
+    except (ValueError, RecursionError, AttributeError) as error:
         raise DataError(f"{path}: header '{HEADER_KEY}' is not a JSON object ({error})") from error
     if missing:
         raise DataError(f"{path}: header '{HEADER_KEY}' lacks {', '.join(sorted(missing))}")

@@ -243,7 +243,7 @@ def read_json(path: Path | str, sha256: str | None = None) -> Any:
     """Read JSON; raises DataError with the position of the fault."""
     try:
         return json.loads(read_bytes(path, sha256))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # nested a thousand deep, or a number of thousands of digits
         raise DataError(f"{path}: not valid JSON ({error})") from error
 
 

@@ -1,10 +1,10 @@
 """CSV files read as text: ids keep their zeros, `NA` stays a name, and every line has the header's number of cells."""
 
+import codecs
 import csv
 import io
 import json
 import re
-from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,10 @@ ROLES: dict[str, tuple[str, ...]] = {
 """Column names that are recognised for each role, unless `columns` names another."""
 OPTIONAL_ROLES = ("human", "prompted", "split", "meta", "group")
 """Columns that are no ratings; they are called as their role unless `columns` names others."""
+
+MAX_BYTES, MAX_CELL, MAX_COLUMNS = 2**29, 2**24, 10_000
+"""Of a table, of one of its cells, and in its header: what is larger is no table of ratings."""
+_BLOCK = 2**20
 
 
 class Table(NamedTuple):
@@ -60,18 +64,16 @@ def read_table(path: Path) -> Table:
         MissingInputError: no such file.
         DataError: not text, empty, without a header line, a column twice, or a line with another number of cells.
     """
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
+        raise DataError(f"{path}: {path.stat().st_size:,} bytes; a table has at most {MAX_BYTES:,}: split it")
     content = read_bytes(path)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
-    if (place := text.find("\0")) >= 0:
-        line = text.count("\n", 0, place) + 1
-        raise DataError(f"{path}, line {line}: a NUL byte; the file is damaged, fetch or save it again")
-    first = text.split("\n", 1)[0]
+    _check_text(content, path)
+    first = content[:MAX_CELL].split(b"\n", 1)[0].removeprefix(codecs.BOM_UTF8).decode(errors="ignore")
     delimiter = max(",;\t", key=first.count)
-    csv.field_size_limit(2**24)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    csv.field_size_limit(MAX_CELL)
+    # a stream, not a second copy of the content: tables may be large
+    stream = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
+    reader = csv.reader(stream, delimiter=delimiter, strict=True)
     rows, lines = [], []
     try:
         for row in reader:
@@ -83,16 +85,18 @@ def read_table(path: Path) -> Table:
     if not rows:
         raise DataError(f"{path}: empty; a header line and one line per image or answer are needed")
     header = [cell.strip() for cell in rows[0]]
-    if any(_is_data(cell) for cell in header):
+    if any(_is_data(cell) for cell in header[:MAX_COLUMNS]):
         raise DataError(
             f"{path}: the first line ('{first.strip()[:60]}') looks like data; add a header line that names the columns"
         )
+    if len(header) > MAX_COLUMNS:
+        raise DataError(f"{path}: {len(header):,} columns; a table has at most {MAX_COLUMNS:,}")
     for position, column in enumerate(header, 1):
         if not column:
             raise DataError(f"{path}: column {position} has no name; name or remove it")
         if header.count(column) > 1:
             raise DataError(f"{path}: column '{column}' is there twice; rename one")
-    table = Table(path, header, rows[1:], lines[1:], is_cut=not text.endswith(("\n", "\r")))
+    table = Table(path, header, rows[1:], lines[1:], is_cut=not content.endswith((b"\n", b"\r")))
     for number, row in enumerate(table.rows):
         if len(row) != len(header):
             wrong = DataError(f"{table.where(number)}: {len(row)} cells, the header has {len(header)}; mend the line")
@@ -102,6 +106,21 @@ def read_table(path: Path) -> Table:
     return table
 
 
+def _check_text(content: bytes, path: Path) -> None:
+    """Refuse what is no UTF-8, and NUL bytes, block by block."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(content), _BLOCK):
+        kept = len(decoder.getstate()[0])  # of a character that began in the block before
+        try:
+            decoder.decode(content[start : start + _BLOCK], final=start + _BLOCK >= len(content))
+        except UnicodeDecodeError as error:
+            place = start - kept + error.start
+            raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {place}); save it as UTF-8") from error
+    if (place := content.find(b"\0")) >= 0:
+        line = content.count(b"\n", 0, place) + 1
+        raise DataError(f"{path}, line {line}: a NUL byte; the file is damaged, fetch or save it again")
+
+
 def json_lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Read a file of JSON objects, one per line; yield each one's line number, file and line for errors, and content.
 
@@ -109,7 +128,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
         MissingInputError: no such file.
         DataError: a line that is cut, damaged or no object; names file and line.
     """
-    for number, line in enumerate(read_bytes(path).removeprefix(BOM_UTF8).splitlines(), 1):
+    for number, line in enumerate(read_bytes(path).removeprefix(codecs.BOM_UTF8).splitlines(), 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"

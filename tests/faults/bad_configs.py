@@ -46,7 +46,7 @@ for value in ("0", "-1", "1.5", "many"):
 option(85, "text for a number", "--trainer.max_epochs=ten", r"max_epochs")
 option(85, "list for a number", "--model.dropout=[a]", r"model\.dropout")
 option(85, "dropout above 1", "--model.dropout=1.5", r"dropout")
-option(85, "dropout not a number", "--model.dropout=.nan", r"dropout", kind="data")
+option(85, "dropout not a number", "--model.dropout=.nan", r"dropout")
 option(85, "mapping for a list", "--model.widths={a: 1}", r"widths")
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
