@@ -45,7 +45,8 @@ def write_cache(root, num_rows, num_views=2, dim=6):
             save_block(block, features[view, block.start : block.stop])
     folder = root / key[:20]
     folder.mkdir(exist_ok=True)
-    meta = {**base, "views": views, "view_keys": view_keys, "key": key, "dim": dim}
+    layout = {"dim": dim, "dtype": "float16", "block_rows": BLOCK_ROWS}
+    meta = {**base, "views": views, "view_keys": view_keys, "key": key, **layout}
     (folder / "meta.json").write_text(json.dumps(meta))
     return folder, features
 

@@ -10,6 +10,7 @@ from bad_inputs import NOT_HERE, Place, refused, row, run_apart, run_bound, take
 NOT_HERE[139] = (
     "a broken torchvision is looked at by `doctor` (tests/test_doctor.py); it cannot be installed beside a good one"
 )
+NOT_HERE[130] = "a W&B service that dies in the middle of a run: test_wandb_mirror.py"
 NOT_HERE[145] = "order is by step everywhere; nothing reads a clock but waiting times, which use the monotonic one"
 OFFLINE = "--trainer.logger=WandbLogger"
 
