@@ -4,6 +4,8 @@ What two classes share (taxonomy, encoder, seed) is said once, under `model`, an
 instance runs one ordinary run; `stages.py` composes several.
 """
 
+import copy
+import functools
 import logging
 import warnings
 from collections.abc import Iterator
@@ -192,6 +194,7 @@ class EmoNetCLI(LightningCLI):
         for logger in loggers:
             if config.out and isinstance(logger, jsonargparse.Namespace) and logger.init_args.get("save_dir") == ".":
                 logger.init_args.save_dir = config.out
+        self.__dict__.pop("_as_primitives", None)  # the seed was set since, too
 
     def instantiate_classes(self) -> None:
         """Build model, data and Trainer, unless only parsing was asked for."""
@@ -245,7 +248,11 @@ class EmoNetCLI(LightningCLI):
 
     @property
     def run_config(self) -> dict[str, Any]:
-        """The parsed configuration of the subcommand, as primitives; links are left to be made again."""
+        """A copy of the parsed configuration of the subcommand, as primitives; links are left to be made again."""
+        return copy.deepcopy(self._as_primitives)
+
+    @functools.cached_property
+    def _as_primitives(self) -> dict[str, Any]:
         parser = self._parser(self._asked)
         text = parser.dump(self.config[self._asked], skip_link_targets=True, skip_unset=False)
         config = parse_yaml(text, "configuration", finite=False)
