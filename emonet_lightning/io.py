@@ -86,8 +86,20 @@ def atomic_write_named(folder: Path | str, write: Callable[[BinaryIO], None], na
         OutputError: the operating system refused.
     """
     folder = Path(folder)
+    return _atomic_write(folder / name("x"), _streaming(write), lambda digest: folder / name(digest))[0]
 
-    def fill(temporary: Path, stream: "HashingStream") -> str:
+
+def atomic_write_stream(path: Path | str, write: Callable[[BinaryIO], None]) -> str:
+    """Do what `atomic_write` does with content that is digested as it is written, and not read again.
+
+    `write` writes it, from its beginning to its end, into a stream.
+    """
+    path = Path(path)
+    return _atomic_write(path, _streaming(write), lambda digest: path)[1]
+
+
+def _streaming(write: Callable[[BinaryIO], None]) -> Callable[[Path, "HashingStream"], str]:
+    def fill(temporary: Path, stream: HashingStream) -> str:
         try:
             write(cast(BinaryIO, stream))
         except Exception:
@@ -96,7 +108,7 @@ def atomic_write_named(folder: Path | str, write: Callable[[BinaryIO], None], na
             raise
         return stream.hexdigest()
 
-    return _atomic_write(folder / name("x"), fill, lambda digest: folder / name(digest))[0]
+    return fill
 
 
 class HashingStream:

@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.callbacks import BestHeads
 from emonet_lightning.data.face_data import NO_STATISTICS, FaceDataModule
-from emonet_lightning.data.plan import EMBEDDED, cache_root, check_seals
+from emonet_lightning.data.plan import EMBEDDED, cache_root, check_seals, embedded_name
 from emonet_lightning.data.sampling import check_batch_size
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint, feature_dim
 from emonet_lightning.errors import EmoNetError, MissingInputError, UsageError, nearest
@@ -61,7 +61,9 @@ def check_run(stages: Sequence[EmoNetCLI]) -> None:
     output_map, forms = OUTPUT_MAP[last["model"]["loss"]], last["export"]
     onnx = "onnx" in forms or "onnx_images" in forms
     check_forms(output_map, last["model"]["l2_normalise"], onnx=onnx, released="released" in forms)
-    if last["neutral"] and not last["neutral"].startswith(EMBEDDED):
+    if (last["neutral"] or "").startswith(EMBEDDED):
+        embedded_name(last["neutral"], "neutral")
+    elif last["neutral"]:
         neutral = Path(last["neutral"]).expanduser()
         find_images(neutral, split=None)
         if (neutral / MANIFEST).is_file():  # means of the test's own faces would be fitted on it
@@ -131,8 +133,10 @@ def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> tuple[FaceDataModu
         raise UsageError("encoder.resize_on: device is for the encode pass (data.mode: cached); use host with images")
     check_batch_size(data.batch_size, num_rows=1, world_size=1)  # the number of processes is known only later
     for found, use in ((data, "fit"), (test_data, "test")):
-        # an embedded set is made at first use
-        if found is not None and not any(part.path.startswith(EMBEDDED) for part in found.parts):
+        embedded = [part.path for part in found.parts if part.path.startswith(EMBEDDED)] if found else []
+        for path in embedded:
+            embedded_name(path)
+        if found is not None and not embedded:  # an embedded set is made at first use
             found.open(use)
     return data, test_data
 

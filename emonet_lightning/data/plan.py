@@ -48,12 +48,23 @@ def locate(path: str, cache_dir: str | None) -> Path:
     """
     if not path.startswith(EMBEDDED):
         return Path(path).expanduser()
-    from emonet_lightning.synthesis.embedded import EMBEDDED_SETS, pack_embedded
+    from emonet_lightning.synthesis.embedded import pack_embedded
+
+    return pack_embedded(embedded_name(path), cache_root(cache_dir) / "embedded")
+
+
+def embedded_name(path: str, option: str = "data.path") -> str:
+    """Return NAME of `embedded:NAME`.
+
+    Raises:
+        UsageError: no embedded set of that name.
+    """
+    from emonet_lightning.synthesis.embedded import EMBEDDED_SETS
 
     name = path.removeprefix(EMBEDDED)
     if name not in EMBEDDED_SETS:
-        raise UsageError(f"data.path: '{path}' is not an embedded set; choose from {', '.join(EMBEDDED_SETS)}")
-    return pack_embedded(name, cache_root(cache_dir) / "embedded")
+        raise UsageError(f"{option}: '{path}' is not an embedded set; choose from {', '.join(EMBEDDED_SETS)}")
+    return name
 
 
 def grouped_folds(groups: Sequence[str | None], num_folds: int, seed: int) -> np.ndarray:

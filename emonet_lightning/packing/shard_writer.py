@@ -7,13 +7,13 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import webdataset
 
 from emonet_lightning.bad_samples import BadSample, Skip
 from emonet_lightning.errors import DataError
-from emonet_lightning.io import atomic_write, read_json, sha256_bytes, sha256_file
+from emonet_lightning.io import atomic_write, atomic_write_stream, read_json, sha256_bytes, sha256_file
 from emonet_lightning.packing.images import inspect_image
 from emonet_lightning.packing.samples import RawSample, Source, check_sample, stratum
 from emonet_lightning.taxonomy import Taxonomy
@@ -83,11 +83,8 @@ def write_shard(job: PackJob, number: int, advance: Callable[[int], None]) -> No
     records: list[dict[str, Any]] = []
     left_out: list[dict[str, str]] = []
 
-    def write(path: Path) -> None:
-        with (
-            path.open("wb") as stream,
-            webdataset.TarWriter(stream, user="root", group="root", mode=0o644, mtime=0, encoder=False) as tar,
-        ):
+    def write(stream: BinaryIO) -> None:
+        with webdataset.TarWriter(stream, user="root", group="root", mode=0o644, mtime=0, encoder=False) as tar:
             for row in job.rows(number):
                 sample = job.source[row]
                 try:
@@ -98,7 +95,7 @@ def write_shard(job: PackJob, number: int, advance: Callable[[int], None]) -> No
                 advance(1)
 
     path = job.out_dir / shard_name(number)
-    sha256 = atomic_write(path, write)
+    sha256 = atomic_write_stream(path, write)
     _locate(path, records)
     notes = {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256, "records": records}
     if left_out:

@@ -56,6 +56,7 @@ ROWS = [
     Row("15", "Agreement: one library call per emotion, pair and draw / ours", "agreement_speed:row"),
     Row("16", "Growth with rows, heads and processes", "growth:growth", keep_memory=True),
     Row("17", "Exactness under faults in training: with it / switched off", "integrity_rows:training_cost"),
+    Row("18", "Exactness under faults in packing and encoding", "integrity_of_data_rows:packing_and_encoding"),
     Row("G1", "GPU: training step of 40 heads, batch 1024", "gpu_rows:step_times", gpu=True),
     Row("G2", "GPU: SigLIP2 so400m-384, bfloat16, random weights", "gpu_rows:encoder", threads=4, gpu=True),
     Row("G3", "GPU: 203k cached rows, 40 Large heads, 10 epochs", "gpu_rows:cached_run", threads=4, gpu=True),
