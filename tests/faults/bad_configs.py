@@ -33,7 +33,7 @@ def either(number: int, title: str, text: str, says: str) -> None:
         return refused(told, "data" if told.code == 65 else "usage", says, place.out)
 
 
-option(79, "embedded set that is not there", "--data.path=embedded:x", r"data\.path: .embedded:x. is not an embedded set")
+option(79, "unknown embedded set", "--data.path=embedded:x", r"data\.path: .embedded:x. is not an embedded set")
 option(79, "embedded neutral set that is not there", "--neutral=embedded:x", r"neutral: .embedded:x. is not")
 option(79, "typo in a key", "--model.widhts=[8]", r"unknown option 'model\.widhts'; did you mean .*'model\.widths'")
 either(79, "typo in a file", "model:\n  learning_rat: 0.1\n", r"unknown option 'model\.learning_rat'|learning_rat")
