@@ -28,6 +28,7 @@ from emonet_lightning.packing.seals import refuse_sealed, seal_of
 from emonet_lightning.redaction import redact
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.schedule import check_steps_per_call
+from emonet_lightning.synthesis.embedded import SPLITS
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.yaml_files import read_yaml
 
@@ -134,11 +135,26 @@ def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> tuple[FaceDataModu
     check_batch_size(data.batch_size, num_rows=1, world_size=1)  # the number of processes is known only later
     for found, use in ((data, "fit"), (test_data, "test")):
         embedded = [part.path for part in found.parts if part.path.startswith(EMBEDDED)] if found else []
-        for path in embedded:
-            embedded_name(path)
-        if found is not None and not embedded:  # an embedded set is made at first use
+        if found is not None and embedded:
+            _check_embedded(found, embedded, use)
+        elif found is not None:
             found.open(use)
     return data, test_data
+
+
+def _check_embedded(data: FaceDataModule, paths: Sequence[str], use: str) -> None:
+    """Refuse what `FaceDataModule.open` would; an embedded set is rendered at its first use, and not to look at it."""
+    names = [embedded_name(path) for path in paths]
+    if use != "fit":
+        return
+    split = data.split_names["train"]
+    for name in names:
+        if name not in SPLITS:
+            raise UsageError(f"data.path: '{EMBEDDED}{name}' is sealed, for testing only; train on another")
+        if split not in SPLITS[name] and not data.folds.number:
+            raise UsageError(
+                f"data.train_split: '{EMBEDDED}{name}' has no split '{split}'; {nearest(split, SPLITS[name])}"
+            )
 
 
 def _check_monitors(config: Any, slugs: Sequence[str], where: str = "") -> None:

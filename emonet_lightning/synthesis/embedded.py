@@ -15,7 +15,8 @@ from emonet_lightning.synthesis.renderer import encode_jpeg, render_face
 from emonet_lightning.taxonomy import Taxonomy
 
 EMBEDDED_SETS = ("big", "binary", "hq", "neutral")
-_SPLITS = {"big": {"train": 0.9, "val": 0.1}, "binary": {"train": 0.7, "val": 0.3}}
+SPLITS = {"big": {"train": 0.9, "val": 0.1}, "binary": {"train": 0.7, "val": 0.3}}
+"""Shares of the sets to learn from; the others are sealed."""
 _NEUTRAL_SEED = 1  # other persons than in the three sets, which have seed 0
 
 
@@ -63,7 +64,7 @@ def pack_embedded(name: str, folder: Path) -> Path:
         source,
         out,
         Taxonomy.load("emonet40"),
-        splits=_SPLITS.get(name),
+        splits=SPLITS.get(name),
         shard_size=500,
         num_processes=max(1, min(cores, 8)),
         sealed=sealed,
