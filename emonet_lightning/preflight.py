@@ -152,9 +152,8 @@ def _check_embedded(data: FaceDataModule, paths: Sequence[str], use: str) -> Non
         if name not in SPLITS:
             raise UsageError(f"data.path: '{EMBEDDED}{name}' is sealed, for testing only; train on another")
         if split not in SPLITS[name] and not data.folds.number:
-            raise UsageError(
-                f"data.train_split: '{EMBEDDED}{name}' has no split '{split}'; {nearest(split, SPLITS[name])}"
-            )
+            known = nearest(split, SPLITS[name])
+            raise UsageError(f"data.train_split: '{EMBEDDED}{name}' has no split '{split}'; {known}")
 
 
 def _check_monitors(config: Any, slugs: Sequence[str], where: str = "") -> None:

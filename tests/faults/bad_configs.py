@@ -4,12 +4,14 @@ import yaml
 from bad_inputs import Place, refused, row, run, taken
 
 
-def option(number: int, title: str, word: str, says: str, kind: str = "usage", quick: bool = True) -> None:
+def option(
+    number: int, title: str, word: str | tuple[str, ...], says: str, kind: str = "usage", quick: bool = True
+) -> None:
     """Enter an option of `fit` that has to be refused."""
 
     @row(number, title, quick)
     def _(place: Place) -> str | None:
-        return refused(run(place.fit(*word.split(" "))), kind, says, place.out)
+        return refused(run(place.fit(*([word] if isinstance(word, str) else word))), kind, says, place.out)
 
 
 def config(number: int, title: str, text: str | bytes, says: str, kind: str = "data", quick: bool = True) -> None:
@@ -35,9 +37,8 @@ def either(number: int, title: str, text: str, says: str) -> None:
 
 option(79, "unknown embedded set", "--data.path=embedded:x", r"data\.path: .embedded:x. is not an embedded set")
 option(79, "embedded neutral set that is not there", "--neutral=embedded:x", r"neutral: .embedded:x. is not")
-option(
-    79, "unknown split of an embedded set", "--data.train_split=trian --data.path=embedded:big", r"train_split.*'train'"
-)
+UNKNOWN_SPLIT = ("--data.path=embedded:big", "--data.train_split=trian")
+option(79, "unknown split of an embedded set", UNKNOWN_SPLIT, r"data\.train_split: .*'train'")
 option(79, "training on a sealed embedded set", "--data.path=embedded:hq", r"data\.path: .embedded:hq. is sealed")
 option(79, "typo in a key", "--model.widhts=[8]", r"unknown option 'model\.widhts'; did you mean .*'model\.widths'")
 either(79, "typo in a file", "model:\n  learning_rat: 0.1\n", r"unknown option 'model\.learning_rat'|learning_rat")
