@@ -3,9 +3,11 @@
 import os
 
 import torch
+from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
 from emonet_lightning import slurm
-from emonet_lightning.data.embeddings import fill_cache
+from emonet_lightning.data.cache_check import TOLERANCE, check_cache
+from emonet_lightning.data.embeddings import fill_cache, plan_cache
 from emonet_lightning.data.plan import cache_root, locate
 from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.errors import EnvironmentProblem, UsageError
@@ -24,6 +26,8 @@ def embed_command(
     num_threads: int | None = None,
     rank: int | None = None,
     world_size: int | None = None,
+    verify: NonNegativeInt = 0,
+    verify_tolerance: PositiveFloat = TOLERANCE,
 ) -> None:
     """Encode every image of a packed set once, into the cache that `fit`, `test` and `predict` read.
 
@@ -41,11 +45,13 @@ def embed_command(
         num_threads: threads that decode images; default: the cores allotted to this process.
         rank: which of the processes that share the work this is; default: of a Slurm array, the task's place in it.
         world_size: how many processes share the work; default: of a Slurm array, its number of tasks.
+        verify: so many images, drawn anew each time, are encoded again and compared with the cache: 64 take seconds.
+        verify_tolerance: relative difference of an image's features from which on they are wrong; less is rounding.
 
     Raises:
         UsageError: an option that does not fit.
         MissingInputError: no packed set there.
-        DataError: an unreadable image; names the sample.
+        DataError: an unreadable image, or one whose features are not those in the cache; names the sample.
         OutputError: the cache folder cannot be written.
     """
     rank, world_size, source = _share(rank, world_size)
@@ -74,6 +80,15 @@ def embed_command(
         print(f"share {rank} of {world_size} ({source}); {rest}")
     print(f"key {built.key}")
     print(f"folder {built.path}")
+    if verify:
+        plan = plan_cache(packed, encoder, built.path.parent, views, augmentation, seed)
+        check = check_cache(
+            packed, encoder, plan, verify, tolerance=verify_tolerance, device=_device(device), num_threads=num_threads
+        )
+        print(
+            f"verified {check.num} images encoded again: largest difference {check.absolute:.3g}, relative "
+            f"{check.relative:.2g} (at most {verify_tolerance:g}; sample {check.worst})"
+        )
 
 
 def _share(rank: int | None, world_size: int | None) -> tuple[int, int, str]:
