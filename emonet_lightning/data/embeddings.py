@@ -171,13 +171,14 @@ def fill_cache(
         make_folder(plan.path)
         with WriterClaim(plan.path, rank):
             for folder, meta in _missing_metas(plan):
+                _remove_leftovers([folder / "meta.json"])
                 write_json(folder / "meta.json", meta)
             todo = [(recipe, block) for recipe, block in share if not is_there(block)]
             num_encoded = sum(block.stop - block.start for _, block in todo)
             if todo:
                 if isinstance(packed, PackedSet):
                     packed.check_files()
-                _remove_leftovers([block for _, block in todo])
+                _remove_leftovers([block.path for _, block in todo])
                 encoder = FrozenEncoder.load(spec).to(device)
                 if encoder.identity != plan.meta["encoder"]:
                     raise DataError(f"encoder '{spec.name}': its weight file changed meanwhile; run the command again")
@@ -257,13 +258,12 @@ def _says(path: Path, meta: dict[str, Any]) -> bool:
         return False
 
 
-def _remove_leftovers(blocks: list[Block]) -> None:
-    """Delete what killed writers left of these blocks; younger files may be another job's."""
-    for block in blocks:
-        for path in block.folder.glob(f".{block.path.name}.*.tmp"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
-                    path.unlink()
+def _remove_leftovers(files: list[Path]) -> None:
+    """Delete what killed writers left of these files; what is younger may be another job's."""
+    for path in (path for file in files for path in file.parent.glob(f".{file.name}.*.tmp")):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+                path.unlink()
 
 
 def _is_readable(packed: ImageRows, row: int) -> bool:

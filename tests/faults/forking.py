@@ -67,6 +67,13 @@ class Child:
         assert time.monotonic() < deadline + 60
         return code
 
+    def watch(self, seconds: float, until: Callable[[], bool] = lambda: False) -> int | None:
+        """Exit code if it ends within that time, or before something is so; else None."""
+        deadline = time.monotonic() + seconds
+        while self.poll() is None and time.monotonic() < deadline and not until():
+            time.sleep(0.002)
+        return self.poll()
+
     def kill(self, number: int = signal.SIGKILL, group: bool = False) -> bool:
         """Send a signal to the process, or to its whole session; returns whether it was still there."""
         if self.poll() is not None and not group:

@@ -3,7 +3,6 @@
 import random
 import shutil
 import signal
-import time
 from collections import Counter
 
 import forking
@@ -32,10 +31,10 @@ def chain(scenes, whole, place):
             early = drawn.random() < 0.2
             saves, delay = drawn.randint(0, SAVES[name]), drawn.uniform(0, 0.4 if early else 0.1)
             if not early:  # by what it does, not by the clock: a busy machine shall not kill in the start-up alone
-                wait(child, 120, lambda child=child: "labels:" in child.said())
+                child.watch(120, lambda child=child: "labels:" in child.said())
                 seen = [runs.newest(out)]
-                wait(child, 120, lambda seen=seen, saves=saves: len(seen) > saves or note(seen, runs.newest(out)))
-            ended = wait(child, delay)
+                child.watch(120, lambda seen=seen, saves=saves: len(seen) > saves or note(seen, runs.newest(out)))
+            ended = child.watch(delay)
             if ended is None:
                 # sometimes all processes of the run, sometimes only the first: its workers live on for a while
                 child.kill(signal.SIGKILL, group=drawn.random() < 0.5)
@@ -66,14 +65,6 @@ def chain(scenes, whole, place):
         }  # fmt: skip
 
     return run
-
-
-def wait(child, seconds, until=lambda: False):
-    """Exit code if the child ends within that time, or until something is so."""
-    deadline = time.monotonic() + seconds
-    while child.poll() is None and time.monotonic() < deadline and not until():
-        time.sleep(0.002)
-    return child.poll()
 
 
 def note(seen, step):
