@@ -153,6 +153,7 @@ def fill_cache(
     if spec.compile and torch.device(device).type != "cuda":
         raise UsageError(f"encoder.compile needs CUDA, the device is {device}; leave encoder.compile out")
     plan = plan_cache(packed, spec, Path(cache_dir), views, augmentation, seed)
+    _remove_leftovers(plan)
     earlier = earlier_claims(plan.path)
     every = [(view, block) for view, blocks in zip(plan.views, plan.blocks, strict=True) for block in blocks]
     started, num_encoded = time.monotonic(), 0
@@ -171,14 +172,12 @@ def fill_cache(
         make_folder(plan.path)
         with WriterClaim(plan.path, rank):
             for folder, meta in _missing_metas(plan):
-                _remove_leftovers([folder / "meta.json"])
                 write_json(folder / "meta.json", meta)
             todo = [(recipe, block) for recipe, block in share if not is_there(block)]
             num_encoded = sum(block.stop - block.start for _, block in todo)
             if todo:
                 if isinstance(packed, PackedSet):
                     packed.check_files()
-                _remove_leftovers([block.path for _, block in todo])
                 encoder = FrozenEncoder.load(spec).to(device)
                 if encoder.identity != plan.meta["encoder"]:
                     raise DataError(f"encoder '{spec.name}': its weight file changed meanwhile; run the command again")
@@ -258,12 +257,13 @@ def _says(path: Path, meta: dict[str, Any]) -> bool:
         return False
 
 
-def _remove_leftovers(files: list[Path]) -> None:
-    """Delete what killed writers left of these files; what is younger may be another job's."""
-    for path in (path for file in files for path in file.parent.glob(f".{file.name}.*.tmp")):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
-                path.unlink()
+def _remove_leftovers(plan: CachePlan) -> None:
+    """Delete what killed writers left in a cache's folders; what is younger may be another job's."""
+    for folder in {plan.path, *(blocks[0].folder for blocks in plan.blocks if blocks)}:
+        for path in folder.glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+                    path.unlink()
 
 
 def _is_readable(packed: ImageRows, row: int) -> bool:
