@@ -13,6 +13,7 @@ from typing import Any
 from emonet_lightning.errors import CrashLoopError
 from emonet_lightning.io import append_line, read_bytes
 from emonet_lightning.messages import is_first_process
+from emonet_lightning.redaction import redact
 
 ATTEMPTS_FILE = "attempts.jsonl"
 DONE, INTERRUPTED, CRASH_LOOP = "done", "interrupted", "crash loop"
@@ -45,7 +46,7 @@ def begin_attempt(folder: Path, progress: list[Any], limit: int) -> None:
 def end_attempt(folder: Path, outcome: str) -> None:
     """Note how it ended: `done`, `interrupted`, or an error's text."""
     if is_first_process():
-        _append(folder / ATTEMPTS_FILE, {"event": "end", "outcome": outcome})
+        _append(folder / ATTEMPTS_FILE, {"event": "end", "outcome": redact(outcome)})
 
 
 def _stuck(path: Path, progress: list[Any]) -> tuple[int, str]:

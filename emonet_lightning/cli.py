@@ -25,6 +25,7 @@ from emonet_lightning.errors import (
     UsageError,
     nearest,
 )
+from emonet_lightning.redaction import redact
 
 
 class Command(NamedTuple):
@@ -106,7 +107,8 @@ def main(argv: list[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a closed pager is no failure
             return 0
         message, code = f"{error.filename or 'file'}: {error.strerror or error}", OutputError.exit_code
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    # an error may quote an option, and a job's log is a file
+    print(f"error: {redact(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 

@@ -4,6 +4,8 @@ import sys
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
+from emonet_lightning.redaction import redact
+
 
 def is_first_process() -> bool:
     """Whether this process speaks and writes for all of its run."""
@@ -13,4 +15,4 @@ def is_first_process() -> bool:
 def say(text: str) -> None:
     """Print a line for the person who watches; results go to standard output and to files."""
     if is_first_process():
-        print(text, file=sys.stderr, flush=True)
+        print(redact(text), file=sys.stderr, flush=True)

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from toy_faces import SPLITS, Listed, ToyFaces, digests, encoded, pack_toy
 
 from emonet_lightning.errors import DataError, MissingInputError, OutputError, UsageError
 from emonet_lightning.io import sha256_file
 from emonet_lightning.packing import shards
+from emonet_lightning.packing.claiming import claimed
 from emonet_lightning.packing.commands import pack_command, verify_command
 from emonet_lightning.packing.shards import PackedSet, RawSample
 
@@ -73,6 +75,29 @@ def test_a_second_call_waits_for_the_first_and_finds_its_work_done(packed, tmp_p
     threads[0].join()
     assert "another call packs into it; waiting" in capsys.readouterr().err
     assert digests(tmp_path) == digests(packed.path)
+
+
+def test_calls_that_begin_as_others_end_hold_a_folder_one_at_a_time(tmp_path):
+    inside, errors = [], []
+
+    def call(number):
+        try:
+            for _ in range(15):
+                with claimed(tmp_path, "same", Console(quiet=True)):
+                    inside.append(number)
+                    assert inside == [number]
+                    time.sleep(0.001)
+                    inside.remove(number)
+        except Exception as error:
+            errors.append(repr(error))
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_shard_damaged_before_the_resume_is_written_again(packed, tmp_path):

@@ -51,9 +51,11 @@ def test_released_large_heads_are_known_by_their_layers_and_bring_the_released_n
     keys = {"layers.0": (1024, 1152), "layers.3": (512, 1024), "layers.6": (256, 512), "layers.9": (1, 256)}
     state = {}
     for name, shape in keys.items():
-        state[f"{name}.weight"], state[f"{name}.bias"] = torch.zeros(1).expand(shape), torch.zeros(1).expand(shape[0])
-    for slug in TAXONOMY.slugs:  # with the extra dimensions there
-        torch.save(state, tmp_path / f"model_{slug}_best.pth")
+        state[f"{name}.weight"], state[f"{name}.bias"] = torch.zeros(shape), torch.zeros(shape[0])
+    first, *others = (tmp_path / f"model_{slug}_best.pth" for slug in TAXONOMY.slugs)  # with the extra dimensions there
+    torch.save(state, first)
+    for path in others:
+        path.hardlink_to(first)
     bundle = load_bundle(tmp_path)
     assert bundle.heads.num_parameters_per_head == 1_837_057
     assert len(bundle.taxonomy) == 44

@@ -57,13 +57,14 @@ class Table(NamedTuple):
         return self._replace(rows=[self.rows[n] for n in kept], lines=[self.lines[n] for n in kept])
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path | str) -> Table:
     """Read a CSV file (comma, semicolon or tab; UTF-8 with or without BOM) as text.
 
     Raises:
         MissingInputError: no such file.
         DataError: not text, empty, without a header line, a column twice, or a line with another number of cells.
     """
+    path = Path(path)
     if path.is_file() and path.stat().st_size > MAX_BYTES:
         raise DataError(f"{path}: {path.stat().st_size:,} bytes; a table has at most {MAX_BYTES:,}: split it")
     content = read_bytes(path)
