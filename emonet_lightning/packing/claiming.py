@@ -2,7 +2,7 @@
 
 import contextlib
 import fcntl
-import shutil
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +12,13 @@ from rich.console import Console
 
 from emonet_lightning import interruption
 from emonet_lightning.bad_samples import BAD_SAMPLES
-from emonet_lightning.errors import UsageError
+from emonet_lightning.errors import OutputError, UsageError
 from emonet_lightning.io import make_folder, read_json, write_errors, write_json
 from emonet_lightning.packing.ledger import LEDGER_FILE
 from emonet_lightning.packing.packed import MANIFEST, RATINGS, PackedSet
 from emonet_lightning.packing.shard_writer import WORK_DIR
 
+_LOCK = "lock"
 _POLL_SECONDS = 0.2
 
 
@@ -54,44 +55,74 @@ def claimed(out_dir: Path, shards_of: str, console: Console) -> Iterator[None]:
     """
     make_folder(out_dir)
     _refuse_foreign(out_dir)
-    make_folder(out_dir / WORK_DIR)
-    with write_errors(out_dir / WORK_DIR):
-        lock = (out_dir / WORK_DIR / "lock").open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.print(f"{out_dir}: another call packs into it; waiting")
-            _wait_for(lock, out_dir)
-        except OSError:
-            console.print(f"{out_dir}: this file system has no locks; let only one call pack into it")
-        plan = out_dir / WORK_DIR / "plan.json"
+    work = out_dir / WORK_DIR
+    with _locked(work, console):
+        plan = work / "plan.json"
         if plan.is_file() and read_json(plan)["shards_of"] != shards_of:
             raise UsageError(
                 f"{out_dir}: holds an unfinished packed set of other inputs or options; choose another --out, "
                 "or delete that folder"
             )
-        for left_over in (*out_dir.glob(".*.tmp"), *(out_dir / WORK_DIR).glob(".*.tmp")):
+        for left_over in (*out_dir.glob(".*.tmp"), *work.glob(".*.tmp")):
             left_over.unlink(missing_ok=True)
         write_json(plan, {"shards_of": shards_of})
         yield
-        shutil.rmtree(out_dir / WORK_DIR, ignore_errors=True)
+        _clear(work)
 
 
-def _wait_for(lock: TextIO, out_dir: Path) -> None:
+def _locked(work: Path, console: Console) -> TextIO:
+    """Return the lock file, held until it is closed; it is the one that lies there, not one that was removed."""
+    told = False
     while True:
-        interruption.check(f"{out_dir}: waiting for another call")
+        make_folder(work)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            time.sleep(_POLL_SECONDS)
+            with write_errors(work):
+                lock = (work / _LOCK).open("w")
+        except OutputError:
+            if work.is_dir():
+                raise
+            continue  # a call that finished has removed the folder
+        try:
+            while not _try_lock(lock):
+                if not told:
+                    console.print(f"{work.parent}: another call packs into it; waiting")
+                    told = True
+                interruption.check(f"{work.parent}: waiting for another call")
+                time.sleep(_POLL_SECONDS)
+        except OSError:
+            console.print(f"{work.parent}: this file system has no locks; let only one call pack into it")
+            return lock
+        except BaseException:
+            lock.close()
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.fileno()), (work / _LOCK).stat()):
+                return lock
+        lock.close()
+
+
+def _try_lock(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _clear(work: Path) -> None:
+    """Remove the notes, last the lock: whoever makes a new one then finds nothing else being removed."""
+    with contextlib.suppress(OSError):
+        for path in [path for path in work.iterdir() if path.name != _LOCK]:
+            path.unlink(missing_ok=True)
+        (work / _LOCK).unlink()
+        work.rmdir()
 
 
 def _refuse_foreign(out_dir: Path) -> None:
-    ours = (out_dir / MANIFEST).is_file() or (out_dir / WORK_DIR).is_dir()
     known = {MANIFEST, RATINGS, LEDGER_FILE, BAD_SAMPLES, WORK_DIR}
-    for path in sorted(out_dir.iterdir()):
-        name = path.name
+    names = sorted(path.name for path in out_dir.iterdir())
+    # in this order: of a call that began or ended meanwhile one of the two is there whenever its files are
+    ours = (out_dir / WORK_DIR).is_dir() or (out_dir / MANIFEST).is_file()
+    for name in names:
         if not ours or not (name in known or name.startswith("shard-") or name.endswith(".tmp")):
             raise UsageError(f"{out_dir}: holds other files ({name}); choose a new or empty --out")
