@@ -14,7 +14,6 @@ import shard_damage
 import torch
 from campaign import run_campaign
 from safetensors.torch import load_file, save_file
-from test_sigkill import wait
 
 from emonet_lightning.checkpoints import FOLDER, load_verified, named_checkpoints
 from emonet_lightning.errors import EmoNetError
@@ -71,8 +70,8 @@ def test_killed_at_the_same_moments(stacks, unharmed, place, full):
         shutil.rmtree(out, ignore_errors=True)
         for _ in range(KILLS):
             child = forking.start(**stacks[stack](out))
-            wait(child, 120, lambda: any(out.rglob("*.ckpt")))  # before that, beginning anew is all there is to do
-            if wait(child, drawn.uniform(0, 1.5)) is None:
+            child.watch(120, lambda: any(out.rglob("*.ckpt")))  # before that, beginning anew is all there is to do
+            if child.watch(drawn.uniform(0, 1.5)) is None:
                 child.kill(signal.SIGKILL, group=True)
                 child.wait(60)
                 kills += 1
@@ -98,9 +97,9 @@ def test_asked_to_stop(stacks, place, full):
         out, drawn = place / f"asked {stack}", random.Random(trial)
         shutil.rmtree(out, ignore_errors=True)
         child = forking.start(**stacks[stack](out))
-        before = wait(child, 120, lambda: any(out.rglob("*.ckpt")))
+        before = child.watch(120, lambda: any(out.rglob("*.ckpt")))
         assert before is None, child.said()[-500:]
-        wait(child, drawn.uniform(0.05, 0.3))
+        child.watch(drawn.uniform(0.05, 0.3))
         child.kill(signal.SIGTERM)
         code = child.wait(120)
         return {"code": code, "finished": (out / "DONE").is_file() or (out / "heads.pt").is_file()}
