@@ -21,7 +21,6 @@ from emonet_lightning.io import fingerprint
 from emonet_lightning.stopping import StopBetweenBatches
 
 KEPT = 2
-_AGREE_SECONDS = 0.2  # between two agreements of several processes: a fraction of any grace period
 
 
 class IntervalCheckpoint(StopBetweenBatches, Checkpoint):

@@ -18,11 +18,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+LONG = ("quickstart", "test_distributed.py", "test_processes.py", "test_slurm_jobs.py", "test_write_sites.py",
+        "test_signals.py", "test_mutated_configs.py", "test_wandb_mirror.py")  # fmt: skip
+"""Groups that take a minute or more: they begin first, so that none is left alone at the end."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Keep a file's tests in one process, and those of the files that share the quickstart's run in the same one."""
     shared = {item.path for item in items if "quickstart" in item.fixturenames}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("quickstart" if item.path in shared else item.path.name))
+    groups = {item: "quickstart" if item.path in shared else item.path.name for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: LONG.index(groups[item]) if groups[item] in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session")

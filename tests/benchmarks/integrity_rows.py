@@ -65,9 +65,9 @@ def training_cost(settings: Settings) -> Iterator[Line]:
     """Row 17: `fit` on cached features as users run it; seconds are those of `Trainer.fit`."""
     spec = so400m(settings.work)
     made = cached_set(settings.work, "dense", settings.pick(40_960, 2048), spec)
-    for widths, every, epochs in (("small", 30, settings.pick(6, 1)), ("small", 0, settings.pick(6, 1))):
+    for widths, every, epochs in (("small", 30, settings.pick(4, 1)), ("small", 0, settings.pick(2, 1))):
         timings = {"with": Timing([], []), "switched off": Timing([], [])}
-        for number in range(settings.num_rounds(7) + 1):
+        for number in range(settings.num_rounds(3) + 1):
             for side in ("with", "switched off") if number % 2 else ("switched off", "with"):
                 seconds = _fit(made, spec, widths, every, epochs, side == "with")
                 if number:  # the first turn warms up

@@ -35,6 +35,9 @@ WHAT = {
     "malicious_files": ("malicious files: code executed, or a connection made", ""),
     "settings_bombs": ("resource bombs in settings, tables and weights: not refused within 5 s and 1 GiB", ""),
     "shard_bombs": ("resource bombs in shards and images: not refused within 5 s and 1 GiB", ""),
+    "cache_kills": ("builds of a feature cache killed, alone and among others: the next ones end with other bytes", ""),
+    "pack_kills": ("packing killed: the next call ends with another set, or writes a finished shard again", ""),
+    "secrets": ("secrets given in 25 ways, as they are, quoted or in base64: found in an output", ""),
     "ranks": ("one of two processes killed: not all down within 20 s, or not resumed to the same bits", ""),
 }
 """Of each campaign: what counts as a failure, and the number that its trials tell, where a trial is several faults."""
