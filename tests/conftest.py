@@ -18,19 +18,39 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-LONG = ("quickstart", "test_distributed.py", "test_processes.py", "test_slurm_jobs.py", "test_write_sites.py",
-        "test_signals.py", "test_mutated_configs.py", "test_wandb_mirror.py")  # fmt: skip
-"""Groups that take a minute or more: they begin first, so that none is left alone at the end."""
+TOGETHER = dict.fromkeys(
+    ("tests/test_readme.py", "tests/test_quickstart.py", "tests/test_real_faces.py"), "the quickstart's run"
+)
+"""Files of which one process runs all, since they look at the same long run."""
+LONG = (
+    *TOGETHER, "tests/test_distributed.py", "tests/test_processes.py", "tests/faults/test_slurm_jobs.py",
+    "tests/faults/test_write_sites.py", "tests/faults/test_signals.py",
+    "tests/faults/test_wandb_mirror.py", "tests/faults/test_mutated_configs.py",
+)  # fmt: skip
+"""Files that take a minute or more: they begin first, so that none is left alone at the end."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Keep a file's tests in one process, and those of the files that share the quickstart's run in the same one."""
-    shared = {item.path for item in items if "quickstart" in item.fixturenames}
-    groups = {item: "quickstart" if item.path in shared else item.path.name for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: LONG.index(groups[item]) if groups[item] in LONG else len(LONG))
+    """Begin with what takes long."""
+    for item in items:
+        path = item.nodeid.partition("::")[0]
+        if "quickstart" in item.fixturenames and path not in TOGETHER:
+            raise pytest.UsageError(f"{path}: uses the quickstart's run; name it in TOGETHER of tests/conftest.py")
+    places = {path: place for place, path in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONG)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep a file's tests in one process: they share what is costly to make."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduler(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            path = super()._split_scope(nodeid)
+            return TOGETHER.get(path, path)
+
+    return Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")
