@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from emonet_lightning.errors import DataError, nearest
 from emonet_lightning.image_files import SUFFIXES
@@ -25,8 +25,8 @@ ROLES: dict[str, tuple[str, ...]] = {
 OPTIONAL_ROLES = ("human", "prompted", "split", "meta", "group")
 """Columns that are no ratings; they are called as their role unless `columns` names others."""
 
-MAX_BYTES, MAX_CELL, MAX_COLUMNS = 2**29, 2**24, 10_000
-"""Of a table, of one of its cells, and in its header: what is larger is no table of ratings."""
+MAX_BYTES, MAX_LINE, MAX_CELL, MAX_COLUMNS = 2**29, 2**25, 2**24, 10_000
+"""Of a table, of one of its lines and cells, and in its header: what is larger is no table of ratings."""
 _BLOCK = 2**20
 
 
@@ -74,7 +74,7 @@ def read_table(path: Path | str) -> Table:
     csv.field_size_limit(MAX_CELL)
     # a stream, not a second copy of the content: tables may be large
     stream = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
-    reader = csv.reader(stream, delimiter=delimiter, strict=True)
+    reader = csv.reader(_lines(stream, path), delimiter=delimiter, strict=True)
     rows, lines = [], []
     try:
         for row in reader:
@@ -105,6 +105,14 @@ def read_table(path: Path | str) -> Table:
     if not table.rows:
         raise DataError(f"{path}: a header but no rows")
     return table
+
+
+def _lines(stream: TextIO, path: Path) -> Iterator[str]:
+    """Yield lines, their ends included; one that is too long is not read to its end."""
+    for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE), ""), 1):
+        if len(line) == MAX_LINE:
+            raise DataError(f"{path}, line {number}: longer than {MAX_LINE:,} characters; it is damaged, or no table")
+        yield line
 
 
 def _check_text(content: bytes, path: Path) -> None:
