@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import forking
 import pytest
 from safetensors.torch import load_file
 
@@ -13,13 +14,21 @@ PLANS = {"ddp": "they share each step (DDP)", "replicated": "each takes whole st
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 
 
-def command(*words):
+def launched(words):
     """Run in a process of its own, which starts the second one; returns what it said."""
     done = subprocess.run(
         [sys.executable, "-m", "emonet_lightning", *words], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stderr
+
+
+def started(words, code=0):
+    """Run two processes that a scheduler starts; returns what the first one said."""
+    children = forking.start_all(words)
+    codes = [child.wait(300) for child in children]
+    assert codes == [code, code], [child.said()[-3000:] for child in children]
+    return children[0].said()
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +42,9 @@ def runs(tmp_path_factory, small_sets, encoder_options):
         "--trainer.enable_progress_bar=false", *encoder_options,
     ]  # fmt: skip
     assert main([*words, "--trainer.devices=1", f"--out={folder / 'one'}"]) == 0
-    said = {kind: command(*words, *TWO, f"--model.parallel={kind}", f"--out={folder / kind}") for kind in PLANS}
-    for kind, plan in PLANS.items():
-        assert f"parallel: 2 processes, {plan}; estimated" in said[kind]
+    for (kind, plan), run in zip(PLANS.items(), (launched, started), strict=True):
+        said = run([*words, *TWO, f"--model.parallel={kind}", f"--out={folder / kind}"])
+        assert f"parallel: 2 processes, {plan}; estimated" in said
     return folder
 
 
@@ -61,7 +70,7 @@ def test_figures_of_one_checkpoint_are_byte_equal_however_it_is_evaluated(runs, 
     }
     for name, words in variants.items():
         assert main([*base, *words, f"--out={tmp_path / name}"]) == 0
-    command(*base, *TWO, "--data.mode=images", "--data.num_workers=1", f"--out={tmp_path / 'two'}")
+    started([*base, *TWO, "--data.mode=images", "--data.num_workers=1", f"--out={tmp_path / 'two'}"])
     expected = (tmp_path / "plain" / "results.json").read_bytes()
     agreement = (tmp_path / "plain" / "agreement.json").read_bytes()
     assert b"test/spearman" in expected
@@ -73,14 +82,9 @@ def test_figures_of_one_checkpoint_are_byte_equal_however_it_is_evaluated(runs, 
 
 
 def test_batch_that_processes_do_not_divide_names_the_nearest(small_sets, encoder_options, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "emonet_lightning", "fit",
-            "--data=SyntheticFaces", f"--data.path={small_sets['big']}",
-            "--data.batch_size=33", "--model.parallel=ddp", "--trainer.accelerator=cpu",
-            *TWO, f"--out={tmp_path}", *encoder_options,
-        ],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "error: data.batch_size: 33 is the global batch, 2 processes do not divide it; use 32 or 34" in done.stderr
+    words = [
+        "fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", "--data.batch_size=33",
+        "--model.parallel=ddp", "--trainer.accelerator=cpu", *TWO, f"--out={tmp_path}", *encoder_options,
+    ]  # fmt: skip
+    said = started(words, code=2)
+    assert "error: data.batch_size: 33 is the global batch, 2 processes do not divide it; use 32 or 34" in said

@@ -7,7 +7,6 @@ import forking
 import moments
 import pytest
 from campaign import run_campaign
-from test_ranks import start_all
 
 ROWS, BATCH, EPOCHS = 120, 52, 3
 """The last batch of an epoch is short, and processes have unequal shares of it."""
@@ -30,7 +29,7 @@ def fed(scenes, place):
             children = [forking.start(words, env=environment, target=moments.consumed)]
         else:
             words.append("--trainer.strategy=ddp")
-            children = start_all(words, environment, [{}] * processes, [moments.consumed] * processes)
+            children = forking.start_all(words, environment, [{}] * processes, [moments.consumed] * processes)
         codes = [child.wait(240) for child in children]
         assert codes == [0] * processes, children[0].said()[-500:]
         shares = [

@@ -3,7 +3,6 @@
 import random
 import shutil
 import signal
-import socket
 import time
 
 import forking
@@ -31,23 +30,11 @@ def command(scenes):
     return words
 
 
-def start_all(words, environment, extra=({}, {}), targets=(None, None)):
-    """Start all processes of a run, as a scheduler does."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    rendezvous = {**environment, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
-    return [
-        forking.start(words, env={**rendezvous, "LOCAL_RANK": str(rank), **extra[rank]}, target=targets[rank])
-        for rank in range(len(extra))
-    ]
-
-
 @pytest.fixture(scope="module")
 def undisturbed(command, scenes, place):
     """Folder of a run of two processes that nothing happened to."""
     out = place / "two"
-    two = start_all(command(out, place / "cache of two"), scenes["cached"].environment)
+    two = forking.start_all(command(out, place / "cache of two"), scenes["cached"].environment)
     codes = [child.wait(90) for child in two]
     assert codes == [0, 0], [child.said()[-500:] for child in two]
     return out
@@ -67,7 +54,7 @@ def test_a_process_that_dies_ends_the_run_which_goes_on_to_the_same_bits(command
         extra, targets = [{}, {}], [None, None]
         extra[dies] = moments.at(function, drawn.randint(first, last), "SIGKILL", place / "note of a rank")
         targets[dies] = moments.signalled
-        children = start_all(command(out, cache), environment, extra, targets)
+        children = forking.start_all(command(out, cache), environment, extra, targets)
         code = children[dies].wait(120)
         died = time.monotonic()
         left = children[1 - dies].wait(60)
@@ -75,7 +62,7 @@ def test_a_process_that_dies_ends_the_run_which_goes_on_to_the_same_bits(command
         errors = [line for child in children for line in child.said().splitlines() if line.startswith("error:")]
         traces = any("Traceback" in child.said() for child in children)
         torn = runs.damaged(out)
-        again = start_all(command(out, cache), environment)
+        again = forking.start_all(command(out, cache), environment)
         codes = [child.wait(120) for child in again]
         wrong = runs.differences(out, undisturbed) if codes == [0, 0] else [child.said()[-400:] for child in again]
         # where the features lie is part of what was asked for

@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -136,6 +137,30 @@ def run(argv: Sequence[str], timeout: float = 120, **options: Any) -> tuple[int,
     child = start(argv, **options)
     code = child.wait(timeout)
     return code, child.said()
+
+
+def start_all(
+    argv: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    extra: Sequence[Mapping[str, str]] = ({}, {}),
+    targets: Sequence[Callable[[Sequence[str]], int] | None] = (None, None),
+) -> list[Child]:
+    """Start all processes of a run, as a scheduler does.
+
+    Args:
+        argv: of each.
+        env: variables of all of them.
+        extra: variables of each process; as many processes are started.
+        targets: of `start`, for each process.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    rendezvous = {**(env or {}), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
+    return [
+        start(argv, env={**rendezvous, "LOCAL_RANK": str(rank), **own}, target=target)
+        for rank, (own, target) in enumerate(zip(extra, targets, strict=True))
+    ]
 
 
 def _serve() -> None:
