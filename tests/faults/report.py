@@ -48,6 +48,20 @@ BESIDE = {
     "compare_flips": "one bit flipped in a checkpoint or safetensors file: accepted",
 }
 
+SHOWN = {
+    "tests/faults/test_slurm_jobs.py": "a real Slurm: two tasks train over gloo; a job signalled before its limit is "
+    "requeued and ends with the same bits; one that is not requeued fails aloud; an array of four encodes the bytes of "
+    "one process; two nodes read the cache from their own disks",
+    "tests/faults/test_slurm_scripts.py": "60 hostile words, as arguments and variables of Slurm's scripts, do nothing",
+    "tests/faults/test_wandb_mirror.py": "W&B's offline files of 5 killed segments have each step once; a run does not "
+    "notice that W&B's service dies, or that there is no key or network",
+    "tests/test_processes.py": "a signal to either of two processes stops both; an error of one is said once; other "
+    "code in one is refused",
+}
+"""What is not counted in trials: file of the tests, and what they show."""
+COSTS = ("17", "18")
+"""Rows of the benchmark that measure what all of this costs."""
+
 
 def main() -> int:
     """Merge the results files into RESULTS.json and write RESULTS.md beside it."""
@@ -126,7 +140,32 @@ def text_of(tallies: dict[str, dict[str, Any]]) -> str:
                 f"| {what} | {found['naive_failed']} of {found['trials']} | {figure(found)} | `{command(found)}` "
                 f"| {found['date']} |"
             )
-    return "\n".join(lines) + "\n"
+    lines += ["", "## Shown by tests", "", "| what | command |", "|---|---|"]
+    lines += [f"| {what} | `python -m pytest -m 'slow or not slow' -n 0 {file}` |" for file, what in SHOWN.items()]
+    return "\n".join([*lines, *cost_lines()]) + "\n"
+
+
+def cost_lines() -> list[str]:
+    """Return the table of what exactness costs, from the benchmark's results."""
+    rows = json.loads((HERE.parent / "benchmarks" / "RESULTS.json").read_text())["rows"]
+    lines = [
+        "",
+        "## What it costs",
+        "",
+        "The same calls with all of it and with it switched off, in turns, medians; the target is 3 %.",
+        "",
+        "| what | with / switched off [quartiles] | target | command | date |",
+        "|---|---|---|---|---|",
+    ]
+    for number in COSTS:
+        for line in rows[number]["lines"] if number in rows else []:
+            spread = line["details"][line["details"]["clock"]]
+            what = line["what"].replace(": with / switched off", "")
+            lines.append(
+                f"| {what} | {line['value']:.3f} [{spread['low']:.3f}, {spread['high']:.3f}] | {line['verdict']} "
+                f"| `python tests/benchmarks/run.py --rows {number}` | {rows[number]['date']} |"
+            )
+    return lines
 
 
 def figure(tally: dict[str, Any] | None) -> str:
