@@ -10,7 +10,7 @@ from typing import Any
 from emonet_lightning.attempts import DONE as ENDED
 from emonet_lightning.attempts import INTERRUPTED, begin_attempt, end_attempt
 from emonet_lightning.checkpoints import FOLDER, named_checkpoints, newest_valid, replace_all
-from emonet_lightning.data.plan import cache_root
+from emonet_lightning.data.plan import features_folder
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint
 from emonet_lightning.errors import InterruptedRunError, MissingInputError, UsageError
 from emonet_lightning.io import fingerprint, remove_temporary
@@ -107,5 +107,5 @@ def _progress(stages: list[Path], config: dict[str, Any]) -> list[int]:
     finished = [own for own in stages if (own / DONE).is_file()]
     steps = [found.step for own in stages if own not in finished for found in named_checkpoints(own / FOLDER)]
     options = config["data"]["init_args"] if config["data"] else {}
-    blocks = sum(1 for _ in cache_root(options.get("cache_dir")).glob("*/*.safetensors"))
+    blocks = sum(1 for _ in features_folder(options.get("cache_dir")).glob("*/*.safetensors"))
     return [len(finished), max(steps, default=0), blocks]

@@ -1,7 +1,9 @@
 """A run that never gets further is given up; one that is asked to stop, or that gains, is not."""
 
 import json
+import signal
 
+import forking
 import pytest
 from small_runs import newest
 
@@ -57,6 +59,17 @@ def test_a_run_that_crashes_at_one_place_ends_with_70(words, tmp_path, monkeypat
     assert "started 3 times without getting further (OutputError" in capsys.readouterr().err
     monkeypatch.delenv("EMONET_FAILPOINT")
     assert main(words) == 0
+
+
+def test_starts_that_encode_further_are_no_crash_loop(words, tmp_path):
+    """Each start is killed once it has finished another block of features."""
+    words = [*words, "--data.views=3", "--data.augmentation.hflip=0.5", f"--data.cache_dir={tmp_path / 'cache'}"]
+    words.append("--max_stuck_restarts=1")
+    killed = {"EMONET_FAILPOINT": "000000.safetensors@folder_synced=kill"}
+    codes = [forking.run(words, env=killed)[0] for _ in range(3)]
+    assert codes == [-signal.SIGKILL] * 3
+    code, said = forking.run(words)
+    assert code == 0, said
 
 
 def test_resume_says_what_must_be_there(words, tmp_path, monkeypatch, capsys):

@@ -8,7 +8,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveFloat
 from emonet_lightning import slurm
 from emonet_lightning.data.cache_check import TOLERANCE, check_cache
 from emonet_lightning.data.embeddings import fill_cache, plan_cache
-from emonet_lightning.data.plan import cache_root, locate
+from emonet_lightning.data.plan import features_folder, locate
 from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.errors import EnvironmentProblem, UsageError
 from emonet_lightning.packing.packed import PackedSet
@@ -60,7 +60,7 @@ def embed_command(
         built = fill_cache(
             packed,
             encoder,
-            cache_root(cache_dir) / "features",
+            features_folder(cache_dir),
             views=views,
             augmentation=augmentation,
             seed=seed,

@@ -17,7 +17,7 @@ from emonet_lightning.data.labels import LabelTable, RatedTest, rater_cube
 from emonet_lightning.data.left_out import bad_training_rows, skip_of
 from emonet_lightning.data.loading import Sampling
 from emonet_lightning.data.parts import Part
-from emonet_lightning.data.plan import Folds, cache_root, check_seals, check_set, choose_rows, describe, locate
+from emonet_lightning.data.plan import Folds, check_seals, check_set, choose_rows, describe, features_folder, locate
 from emonet_lightning.data.sampling import check_batch_size
 from emonet_lightning.encoders import EncoderSpec, preprocess_spec
 from emonet_lightning.errors import DataError, UsageError
@@ -187,7 +187,7 @@ class FaceDataModule(FeedingModule):
         return fill_cache(
             packed,
             self.encoder,
-            cache_root(self.cache_dir) / "features",
+            features_folder(self.cache_dir),
             views=self.views if stage == "fit" else 1,
             augmentation=self.augmentation if stage == "fit" else None,
             seed=self.seed,

@@ -40,6 +40,11 @@ def cache_root(cache_dir: str | None) -> Path:
     return Path(cache_dir or os.environ.get("EMONET_CACHE") or "~/.cache/emonet_lightning").expanduser()
 
 
+def features_folder(cache_dir: str | None) -> Path:
+    """Return the folder of cached features: in it one folder for each encoder, set and view."""
+    return cache_root(cache_dir) / "features"
+
+
 def locate(path: str, cache_dir: str | None) -> Path:
     """Return the folder of a packed set; `embedded:NAME` is rendered and packed at first use.
 
