@@ -21,6 +21,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from emonet_lightning.batch import PairBatch
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.io import atomic_write, load_tensors, make_folder, save_tensors, write_errors
+from emonet_lightning.messages import say
 from emonet_lightning.module import EmpathicInsightFace
 
 METRICS_FILE, TIMING_FILE = "metrics.jsonl", "timing.jsonl"
@@ -79,8 +80,11 @@ class RunLogger(Logger):
         """
         for name in (METRICS_FILE, TIMING_FILE):
             path, size = self.folder / name, sizes.get(name, 0)
-            if path.is_file() and path.stat().st_size > size:
+            found = path.stat().st_size if path.is_file() else 0
+            if found > size:
                 atomic_write(path, path.read_bytes()[:size])
+            elif found < size:
+                say(f"{path}: {size - found} bytes of lines from before the checkpoint are gone; the log has a gap")
 
     @rank_zero_only
     def sync(self) -> None:

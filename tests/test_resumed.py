@@ -164,3 +164,16 @@ def test_half_a_line_is_written_again(tmp_path):
     logger.cut(sizes)
     logger.log_metrics({"train/loss": 1.0, "epoch": 1}, step=1)
     assert path.read_bytes() == whole
+
+
+def test_lines_that_are_gone_are_said(tmp_path, capsys):
+    logger = RunLogger(tmp_path)
+    logger.log_metrics({"train/loss": 1.0, "epoch": 0}, step=0)
+    sizes = logger.sizes()
+    logger.cut(sizes)
+    assert capsys.readouterr().err == ""
+    (tmp_path / "metrics.jsonl").unlink()
+    logger.cut(sizes)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "metrics.jsonl" in line
+    assert "the log has a gap" in line
