@@ -5,6 +5,7 @@ config crops to 0.9, open_clip squashes and falls back to CLIP's mean and std fo
 squashed and every field is explicit.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from emonet_lightning.transforms import INTERPOLATIONS, RESIZE_RULES, Preprocess
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 RESIZE_PLACES = ("host", "device")
+_LOADING = re.compile(r"pretrained|checkpoint|cache_dir|path|_cfg|^hf_|^timm_|^features_only$")
+"""Options of the libraries' constructors that make them read files or ask a hub."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,26 @@ def resolve(spec: EncoderSpec) -> EncoderSource:
         if not Path(spec.weights).is_file():
             raise MissingInputError(f"{spec.weights}: no such weight file for encoder '{spec.name}'")
         source = replace(source, weights=Path(spec.weights))
+    for options, where in ((source.options, spec.name), (spec.options, f"encoder '{spec.name}'")):
+        _check_options(options, where)
     source = replace(source, options={**source.options, **_resized(source, spec), **spec.options})
     return replace(source, preprocess=_overridden(source, spec))
+
+
+def _check_options(options: Any, where: str) -> None:
+    """Refuse options with which a library would read files of its own choice, by itself, or ask a hub.
+
+    Raises:
+        DataError: names the option.
+    """
+    if not isinstance(options, dict):
+        raise DataError(f"{where}: options must be a mapping of names to values, not {type(options).__name__}")
+    for name, value in options.items():
+        if not isinstance(name, str) or _LOADING.search(name):
+            raise DataError(f"{where}: option '{name}' lets the library load files by itself; give weights instead")
+        values = value if isinstance(value, list | tuple) else [value]
+        if not all(inner is None or isinstance(inner, bool | int | float | str) for inner in values):
+            raise DataError(f"{where}: option '{name}' must be a number, a word, or a list of them")
 
 
 def _resized(source: EncoderSource, spec: EncoderSpec) -> dict[str, Any]:
@@ -161,14 +182,29 @@ def _triple(values: Sequence[float]) -> tuple[float, float, float]:
 
 def _from_file(path: Path) -> EncoderSource:
     header = read_encoder_header(path)
-    library, _, name = header["architecture"].rpartition("/")
+    library, _, name = str(header["architecture"]).rpartition("/")
     try:
         preprocess = PreprocessSpec(**header["preprocess"])
     except TypeError as error:
         raise DataError(f"{path}: its header's preprocess is not understood ({error})") from error
     if library not in ("", "timm", "open_clip"):
         raise DataError(f"{path}: its header names library '{library}'; timm and open_clip are known")
+    if not _is_known(library, name):  # `hf-hub:NAME` would be asked for on the network
+        raise DataError(f"{path}: its header names architecture '{name}', which {library or 'timm'} does not have")
     return EncoderSource(library or "timm", name, None, header.get("options", {}), preprocess, path)
+
+
+def _is_known(library: str, name: str) -> bool:
+    """Whether an installed library has an architecture, by its plain name."""
+    if ":" in name:
+        return False
+    if library == "open_clip":
+        import open_clip
+
+        return open_clip.get_model_config(name) is not None
+    import timm
+
+    return bool(timm.is_model(name.partition(".")[0]))
 
 
 def _from_timm(name: str) -> EncoderSource:

@@ -384,3 +384,30 @@ def test_real_pretrained_encoder_gives_timms_own_features(real_data):
     with torch.no_grad():
         pooled = reference.forward_head(reference.forward_features(batch.float() / 127.5 - 1), pre_logits=True)
     assert torch.allclose(encoder(batch), pooled, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"checkpoint_path": "x.bin"}, {"pretrained": True}, {"pretrained_cfg": {"file": "x"}}, {"cache_dir": "x"}, [1],
+     {"img_size": {"a": 1}}],
+    ids=str,
+)  # fmt: skip
+def test_options_do_not_make_a_library_load_files(tmp_path, small, options):
+    path = tmp_path / "mine.safetensors"
+    state = FrozenEncoder.load(small).module.state_dict()
+    preprocess = preprocess_spec(small).to_dict()
+    save_encoder_file(path, state, architecture=small.name[5:], options=options, preprocess=preprocess)
+    with pytest.raises(DataError, match=r"mine\.safetensors: option"):
+        FrozenEncoder.load(EncoderSpec(str(path)))
+    if isinstance(options, dict):
+        with pytest.raises(DataError, match="option"):
+            FrozenEncoder.load(replace(small, options=options))
+
+
+@pytest.mark.parametrize("name", ["hf-hub:someone/model", "timm/hf-hub:someone", "local-dir:x", "open_clip/none", "no"])
+def test_a_file_names_an_architecture_that_is_installed(tmp_path, small, name):
+    path = tmp_path / "mine.safetensors"
+    state = FrozenEncoder.load(small).module.state_dict()
+    save_encoder_file(path, state, architecture=name, options=SMALL, preprocess=preprocess_spec(small).to_dict())
+    with pytest.raises(DataError, match=r"mine\.safetensors: its header names"):
+        FrozenEncoder.load(EncoderSpec(str(path)))
