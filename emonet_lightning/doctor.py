@@ -10,12 +10,13 @@ import netrc
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from json import dumps
 
 from emonet_lightning.errors import EmoNetError, EnvironmentProblem
 from emonet_lightning.machine import Finding, check_cores, check_devices, check_disks, check_slurm, one_line
+from emonet_lightning.redaction import redact
 
 MALWARE = {"lightning": {"2.6.2", "2.6.3"}, "pytorch-lightning": {"2.6.2", "2.6.3"}}
 IMPORTS = {
@@ -59,7 +60,7 @@ def doctor_command(json: bool = False, cache_dir: str | None = None, timeout: fl
 
 
 def examine(cache_dir: str | None = None, timeout: float = 3.0) -> list[Finding]:
-    """Run all checks; a check that itself breaks is reported as a warning."""
+    """Run all checks; a check that itself breaks is reported as a warning, and no finding holds a secret."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         _check_packages,
         check_devices,
@@ -77,7 +78,8 @@ def examine(cache_dir: str | None = None, timeout: float = 3.0) -> list[Finding]
         except Exception as error:  # a report with a gap is better than none
             name = getattr(check, "__name__", "check").removeprefix("_").removeprefix("check_")
             findings.append(Finding(name, "warning", f"could not be examined: {one_line(error)}"))
-    return findings
+    # here and not in each check: the hub's address may hold a password, and errors repeat it
+    return [replace(found, value=redact(found.value), remedy=redact(found.remedy)) for found in findings]
 
 
 def _print_table(findings: list[Finding]) -> None:

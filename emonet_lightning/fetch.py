@@ -11,10 +11,10 @@ import shutil
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from emonet_lightning.errors import EnvironmentProblem, OutputError, UsageError, nearest
+from emonet_lightning.errors import DataError, EnvironmentProblem, OutputError, UsageError, nearest
 from emonet_lightning.hub import (
     PARTIAL_DIR,
     RECORD,
@@ -26,7 +26,8 @@ from emonet_lightning.hub import (
     list_files,
     probe_hub,
 )
-from emonet_lightning.io import make_folder, read_json, sha256_file, write_json
+from emonet_lightning.io import TEMPORARY, make_folder, read_json, sha256_file, write_errors, write_json
+from emonet_lightning.redaction import redact
 
 REPOSITORIES = {
     "data": {
@@ -119,10 +120,10 @@ def fetch_command(
         timeout: seconds to wait for the hub's first answer.
 
     Raises:
-        UsageError: unknown name, or a folder that holds another download.
+        UsageError: unknown name, or a folder that holds another download or other files.
         MissingInputError: the hub has no such repository or revision.
         EnvironmentProblem: no network; the message holds the command to run where there is one.
-        DataError: what arrived is not what the hub lists.
+        DataError: what arrived is not what the hub lists, or DIR/fetched.json is not what this command writes.
     """
     folder = Path(dir)
     arguments = ["fetch", what, name, "--dir", dir, *(["--revision", revision] if revision else [])]
@@ -154,13 +155,63 @@ def fetch_command(
 def _read_record(folder: Path, what: str, name: str) -> dict[str, Any]:
     path = folder / RECORD
     if not path.exists():
+        _refuse_other_files(folder)
         return {"what": what, "name": name, "complete": False, "files": {}}
-    record: dict[str, Any] = read_json(path)
-    if (record.get("what"), record.get("name")) != (what, name):
+    remedy = "give another --dir, or delete that folder and fetch again"
+    try:
+        record = read_json(path)
+    except DataError as error:
+        raise DataError(f"{error}; {remedy}") from error
+    if isinstance(record, dict) and isinstance(record.get("what"), str) and isinstance(record.get("name"), str):
+        if (record["what"], record["name"]) != (what, name):
+            raise UsageError(
+                f"{folder}: holds {record['what']} {record['name']} already; give {what} {name} another --dir"
+            )
+        fault = _fault(record)
+    else:
+        fault = "does not say what was fetched"
+    if fault is not None:
+        raise DataError(f"{path}: is not what fetch writes ({fault}); {remedy}")
+    return dict(record)
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """Raise UsageError where a download could overwrite files that no fetch brought."""
+    if not folder.is_dir():
+        return
+    with write_errors(folder):
+        names = sorted(path.name for path in folder.iterdir())
+    # a fetch that was killed before its first record leaves that record's temporary file
+    others = [n for n in names if n != PARTIAL_DIR and not (n.startswith(f".{RECORD}.") and n.endswith(TEMPORARY))]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise UsageError(
-            f"{folder}: holds {record.get('what')} {record.get('name')} already; give {what} {name} another --dir"
+            f"{folder}: holds {others[0]}{more} but no {RECORD}, so fetch might overwrite files that it did not bring; "
+            "give another --dir"
         )
-    return record
+
+
+def _fault(record: dict[str, Any]) -> str | None:
+    """What of a record is not as `_fetch` writes it: files are deleted by what it says, and anyone may have edited it.
+
+    Paths are held to the rule that `list_files` holds the hub to.
+    """
+    complete, files = record.get("complete", False), record.get("files")
+    if not isinstance(complete, bool):
+        return "'complete' is neither true nor false"
+    for key in ("repo_id", "revision", "commit"):
+        value = record.get(key)
+        if not isinstance(value, str) and (complete or value is not None):
+            return f"'{key}' is missing or no text"
+    if not isinstance(files, dict) or (complete and not files):
+        return "'files' holds no files by path"
+    for file, entry in files.items():
+        pure = PurePosixPath(file)
+        if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in file:
+            return f"{file!r} is no path inside of the folder"
+        if not isinstance(entry, dict) or type(entry.get("size")) is not int or type(entry.get("sha256")) is not str:
+            return f"{file!r} has no size or no sha256"
+    return None
 
 
 def _is_whole(path: Path, entry: dict[str, Any]) -> bool:
@@ -176,20 +227,22 @@ def _fetch(
     folder: Path, wanted: Wanted, revision: str, record: dict[str, Any], num_connections: int, timeout: float
 ) -> None:
     endpoint = hub_endpoint()
+    shown = redact(endpoint)  # it may hold a password
     reason = probe_hub(endpoint, timeout)
     if reason is not None:
-        raise EnvironmentProblem(f"{endpoint}: not reachable ({reason})")
-    with hub_errors(wanted, revision, endpoint):
+        raise EnvironmentProblem(f"{shown}: not reachable ({redact(reason)})")
+    with hub_errors(wanted, revision, shown):
         commit, files = list_files(wanted, revision, endpoint)
     recorded = record["files"]
     same = {file.path for file in files if recorded.get(file.path, {}).get("oid") == file.oid}
     missing = [f for f in files if not (f.path in same and _is_whole(folder / f.path, recorded[f.path]))]
     absent = {file.path for file in missing}
     for path in recorded.keys() - {file.path for file in files}:
-        (folder / path).unlink(missing_ok=True)
+        with write_errors(folder / path):
+            (folder / path).unlink(missing_ok=True)
     record |= {
         "complete": False,
-        "endpoint": endpoint,
+        "endpoint": shown,
         "repo_id": wanted.repo_id,
         "repo_type": wanted.repo_type,
         "revision": revision,
@@ -203,7 +256,7 @@ def _fetch(
     lock = threading.Lock()
 
     def bring(file: RemoteFile) -> None:
-        with hub_errors(wanted, revision, endpoint):
+        with hub_errors(wanted, revision, shown):
             digest = download_file(folder, wanted, commit, file, endpoint)
         with lock:
             record["files"][file.path] = {"sha256": digest, "size": file.size, "oid": file.oid}

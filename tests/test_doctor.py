@@ -153,3 +153,25 @@ def test_no_credential_is_printed(capsys: pytest.CaptureFixture[str], monkeypatc
     assert _by_check(examine())["wandb"].value == "an account's key is set"
     doctor_command()
     assert "secret" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("json_report", [False, True])
+def test_password_in_the_hubs_address_is_not_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, json_report: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("HF_ENDPOINT", "http://someone:s3same@hub.example")
+    for reason in (None, "cannot connect to http://someone:s3same@hub.example"):
+        monkeypatch.setattr("emonet_lightning.hub.probe_hub", lambda endpoint, timeout, reason=reason: reason)
+        doctor_command(json=json_report)
+        shown = capsys.readouterr().out
+        assert "@hub.example" in shown
+        assert "s3same" not in shown
+
+
+def test_password_in_the_text_of_an_error_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(endpoint: str, timeout: float) -> None:
+        raise RuntimeError("no way to http://someone:s3same@hub.example")
+
+    monkeypatch.setattr("emonet_lightning.hub.probe_hub", broken)
+    assert "s3same" not in str(examine())

@@ -220,6 +220,107 @@ def test_folder_of_another_download_is_refused(hub: Hub, tmp_path: Path) -> None
         fetch_command("data", "hq", str(tmp_path))
 
 
+@pytest.mark.parametrize("absolute", [False, True])
+def test_recorded_path_outside_the_folder_is_refused_and_nothing_there_is_touched(
+    hub: Hub, tmp_path: Path, absolute: bool
+) -> None:
+    fetch_command("data", "binary", str(tmp_path / "inner"))
+    bystander = tmp_path / "bystander.txt"
+    bystander.write_text("not of this folder")
+    record = _record(tmp_path / "inner")
+    path = str(bystander) if absolute else "../bystander.txt"
+    record["files"][path] = {"sha256": "0" * 64, "size": 18, "oid": "0" * 40}
+    (tmp_path / "inner" / "fetched.json").write_text(json.dumps(record | {"complete": False}))
+    with pytest.raises(DataError, match=r"inner/fetched.json: .*bystander.txt.* --dir"):
+        fetch_command("data", "binary", str(tmp_path / "inner"))
+    assert bystander.read_text() == "not of this folder"
+
+
+_ENTRY = {"sha256": "0" * 64, "size": 1, "oid": "0" * 40}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[1, 2]",
+        "null",
+        "{",
+        "{}",
+        {"what": ["data"], "files": {}},
+        {"complete": True, "files": {"a": _ENTRY}},
+        {"complete": True, "revision": "main", "files": {"a": _ENTRY}},
+        {"complete": True, "revision": "main", "commit": "a" * 40, "files": {"a": _ENTRY}},
+        {"complete": True, "revision": "main", "commit": "a" * 40, "repo_id": "a/b", "files": {}},
+        {"complete": "yes", "files": {}},
+        {"commit": 5, "files": {}},
+        {},
+        {"files": ["README.md"]},
+        {"files": {"README.md": "whole"}},
+        {"files": {"README.md": {"sha256": "0" * 64}}},
+        {"files": {"README.md": {"sha256": "0" * 64, "size": "7"}}},
+        {"files": {"README.md": {"size": 7}}},
+        {"files": {"": _ENTRY}},
+        {"files": {".": _ENTRY}},
+        {"files": {"a\0b": _ENTRY}},
+    ],
+)
+def test_record_that_fetch_did_not_write_is_one_line_with_the_remedy(
+    hub: Hub, tmp_path: Path, record: str | dict[str, Any]
+) -> None:
+    text = record if isinstance(record, str) else json.dumps({"what": "data", "name": "binary"} | record)
+    (tmp_path / "fetched.json").write_text(text)
+    with pytest.raises(DataError) as caught:
+        fetch_command("data", "binary", str(tmp_path))
+    assert str(caught.value).startswith(f"{tmp_path}/fetched.json: ")
+    assert "another --dir" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "fetched.json").read_text() == text
+    assert hub.downloads == []
+
+
+def test_folder_with_files_of_another_kind_is_refused_and_they_stay(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(UsageError, match=rf"^{tmp_path}: holds README.md .*another --dir"):
+        fetch_command("data", "binary", str(tmp_path))
+    assert (tmp_path / "README.md").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_folder_that_holds_only_what_a_killed_fetch_left_is_used(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / PARTIAL_DIR).mkdir()
+    (tmp_path / PARTIAL_DIR / "half").write_bytes(b"ha")
+    (tmp_path / ".fetched.json.k2j3h4.tmp").write_text("{")
+    fetch_command("data", "binary", str(tmp_path))
+    assert _record(tmp_path)["complete"]
+
+
+def test_folder_in_the_place_of_a_file_that_the_hub_dropped_is_an_output_error(hub: Hub, tmp_path: Path) -> None:
+    fetch_command("data", "binary", str(tmp_path))
+    record = _record(tmp_path)
+    record["files"]["gone.txt"] = _ENTRY
+    (tmp_path / "fetched.json").write_text(json.dumps(record))
+    (tmp_path / "gone.txt").mkdir()
+    with pytest.raises(OutputError, match=r"gone.txt"):
+        fetch_command("data", "binary", str(tmp_path))
+
+
+def test_password_in_the_hubs_address_is_used_and_not_recorded(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.address.replace("//", "//someone:s3same@"))
+    fetch_command("data", "binary", str(tmp_path / "binary"))
+    record = (tmp_path / "binary" / "fetched.json").read_text()
+    assert "s3same" not in record
+    assert hub.address.removeprefix("http://") in record
+    with pytest.raises(MissingInputError) as missing:
+        fetch_command("data", "hq", str(tmp_path / "hq"))
+    assert "s3same" not in str(missing.value)
+    monkeypatch.setenv("HF_ENDPOINT", "http://someone:s3same@127.0.0.1:9")
+    with pytest.raises(EnvironmentProblem) as unreachable:
+        fetch_command("data", "hq", str(tmp_path / "hq"))
+    assert "s3same" not in str(unreachable.value)
+
+
 def test_file_name_that_leaves_the_folder_is_refused(hub: Hub, tmp_path: Path) -> None:
     hub.repos["datasets/laion/emonet-face-binary"]["main"][1]["../outside.txt"] = b"x"
     with pytest.raises(DataError, match="outside its own folder"):
