@@ -54,7 +54,7 @@ class IntervalCheckpoint(StopBetweenBatches, Checkpoint):
         self._within_validation = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget what was logged after the checkpoint that the run goes on from; take up its random states."""
+        """Forget what was logged after the checkpoint; take up its random states, and whether the run was to end."""
         # Lightning counts a validation that is begun again twice, and would take the next one for begun
         trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset()
         if self._resumed is None:
@@ -62,6 +62,8 @@ class IntervalCheckpoint(StopBetweenBatches, Checkpoint):
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
                 logger.cut(self._resumed["logs"])
+        # here, and not as the checkpoint is read: the Trainer forgets it as it begins
+        trainer.should_stop = trainer.should_stop or self._resumed["should_stop"]
         states = self._resumed["random"]
         set_random_state(states[trainer.global_rank % len(states)])
 
@@ -100,7 +102,7 @@ class IntervalCheckpoint(StopBetweenBatches, Checkpoint):
                 path.unlink(missing_ok=True)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add whose checkpoint it is, all random states, the length of the logs, and a validation that is still due."""
+        """Add whose checkpoint it is, random states, length of logs, whether the run ends, a validation still due."""
         states: list[Any] = [None] * trainer.world_size
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(states, random_state(), group=self.group)
@@ -110,6 +112,7 @@ class IntervalCheckpoint(StopBetweenBatches, Checkpoint):
         checkpoint["run"] = self._identity(trainer)
         logs = [logger.sizes() for logger in trainer.loggers if isinstance(logger, RunLogger)]
         checkpoint["logs"] = logs[0] if logs else {}
+        checkpoint["should_stop"] = bool(trainer.should_stop)  # e.g. by EarlyStopping, which says so only once
         if self._within_validation:
             # Lightning would go on in the middle of it, without the scores so far: let it be begun anew
             progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
@@ -122,10 +125,11 @@ class IntervalCheckpoint(StopBetweenBatches, Checkpoint):
         return {**self.identity, "data": fingerprint(data.fingerprint())} if self.identity and data else self.identity
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take up how long the logs were, and the random states."""
+        """Take up how long the logs were, the random states, and whether the run was about to end."""
         check_run(checkpoint, self._identity(trainer), "the run to go on with")
         if "logs" in checkpoint and "random" in checkpoint:
             self._resumed = {"logs": checkpoint["logs"], "random": checkpoint["random"]}
+            self._resumed["should_stop"] = bool(checkpoint.get("should_stop", False))
 
 
 def random_state() -> dict[str, Any]:

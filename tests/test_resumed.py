@@ -1,10 +1,12 @@
 """A run that was stopped and went on leaves what one that never stopped leaves."""
 
+import json
 import signal
 
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping
 from small_runs import fit, heads_of, newest, same
 
 from emonet_lightning import interruption
@@ -137,6 +139,27 @@ def test_finished_heads_stay_finished_and_the_others_go_on(run, big, binary, kin
 def test_a_run_whose_heads_have_all_finished_trains_no_more(run, big):
     heads, files = run("one", big(), Finish(range(40)))
     again, again_files = run("one", big())  # stopped before its heads were written
+    assert same(again, heads)
+    assert again_files == files
+
+
+class StopAtTheEnd(Callback):
+    """The power fails after the last checkpoint, before the heads are written."""
+
+    def on_train_end(self, trainer, module):
+        raise RuntimeError("power cut")
+
+
+@pytest.mark.parametrize("options", [{}, {"val_check_interval": 2}, {"min_epochs": 5}], ids=str)
+def test_a_run_that_was_stopped_early_trains_no_more(run, big, options):
+    def early():
+        return EarlyStopping("val/score", mode="min", patience=1)
+
+    heads, files = run("whole", big(), early(), epochs=9, **options)
+    assert json.loads(files[-1].splitlines()[-1])["epoch"] < 8
+    with pytest.raises(RuntimeError, match="power cut"):
+        run("stopped", big(), early(), StopAtTheEnd(), epochs=9, **options)
+    again, again_files = run("stopped", big(), early(), epochs=9, **options)
     assert same(again, heads)
     assert again_files == files
 
