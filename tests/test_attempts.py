@@ -5,6 +5,7 @@ import signal
 
 import forking
 import pytest
+import yaml
 from small_runs import newest
 
 from emonet_lightning.attempts import INTERRUPTED, begin_attempt, end_attempt
@@ -101,3 +102,28 @@ def test_a_checkpoint_of_another_run_is_refused(words, tmp_path, capsys):
     assert own in said
     assert theirs in said
     assert main([*other, "--ckpt_path", str(path), "--resume=auto"]) == 2
+
+
+def test_options_that_decide_what_is_trained_stay_the_same(words, tmp_path, capsys):
+    stop = '[{"class_path": "EarlyStopping", "init_args": {"monitor": "val/score"}}]'
+    changes = [
+        "trainer.limit_train_batches=1", "trainer.limit_val_batches=0.5", "trainer.val_check_interval=0.5",
+        "trainer.check_val_every_n_epoch=2", "trainer.min_epochs=2", "trainer.min_steps=3", "trainer.precision=64-true",
+        f"trainer.callbacks={stop}", "best_heads.patience=1",
+    ]  # fmt: skip
+    assert main(words) == 0
+    for change in changes:
+        assert main([*words, f"--{change}"]) == 2, change
+        option = change.partition("=")[0]
+        assert f"holds a run with {option} " in capsys.readouterr().err.strip().splitlines()[-1]
+    same = ["--trainer.limit_train_batches=1.0", "--trainer.precision=32-true", "--trainer.num_sanity_val_steps=1"]
+    assert main([*words, *same]) == 0
+    path = tmp_path / "run" / "run.yaml"
+    older = yaml.safe_load(path.read_text())
+    older.pop("best_heads")
+    for change in changes:
+        older["trainer"].pop(change.partition("=")[0].removeprefix("trainer."), None)
+    path.write_text(yaml.safe_dump(older))
+    assert main(words) == 0
+    assert main([*words, "--best_heads.patience=1"]) == 2
+    assert "best_heads.patience 0, now it is 1;" in capsys.readouterr().err
