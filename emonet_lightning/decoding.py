@@ -1,7 +1,8 @@
 """From an encoded image to upright RGB: fast for what nearly all images are, PIL for the rest, with PIL's pixels."""
 
-import contextlib
 import io
+import re
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -11,8 +12,15 @@ from emonet_lightning.bad_samples import BadSample
 
 MAX_PIXELS = 50_000_000
 MAX_ASPECT = 50
-DECODER = "rgb-1"
+MAX_SCANS = 100
+"""Of a JPEG: each is decoded over the whole picture, a progressive one of a camera has about ten."""
+DECODER = "rgb-2"
 """Version of `decode_image` and `EvalTransform`, part of every cache key: raise it when their pixels change."""
+_LOST = re.compile(
+    r"premature end|bad huffman|bad arithmetic|found marker|truncated|\d{4,} extraneous bytes", re.IGNORECASE
+)
+"""What decoders say of pixels that are not there; libjpeg itself goes on and fills them with grey. A few bytes that
+belong to nothing are found in many files of cameras, thousands stand where pixels were."""
 
 
 def decode_image(data: bytes, name: str, out: np.ndarray | None = None) -> np.ndarray:
@@ -34,24 +42,86 @@ def decode_image(data: bytes, name: str, out: np.ndarray | None = None) -> np.nd
     Raises:
         BadSample: another format, damaged, above 50 megapixels, or thinner than 1:50; the header is looked at first.
     """
+    check_scans(data, name)
     size = _size_of_plain_jpeg(data)
     if size is not None:
         check_size(*size, name)
         fits = out is not None and out.shape == (size[1], size[0], 3)
-        with contextlib.suppress(ValueError):  # an unusual but readable JPEG is left to PIL
-            pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out if fits else None)
+        pixels = jpeg_pixels(data, name, colorspace="RGB", buffer=out if fits else None)
+        if pixels is not None:
             return out if out is not None and fits else pixels
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:  # reads the header only
             check_size(*image.size, name)
-            if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") and image.getexif().get(0x0112, 1) == 1:
-                with contextlib.suppress(ValueError):
-                    return simplejpeg.decode_jpeg(data, colorspace="RGB")
-            return np.array(to_rgb(ImageOps.exif_transpose(image)))
+            if image.format in ("JPEG", "MPO"):
+                upright = image.mode in ("RGB", "L") and _orientation(image) == 1
+                colorspace = "CMYK" if image.mode == "CMYK" else "RGB"
+                pixels = jpeg_pixels(data, name, colorspace=colorspace, **({} if upright else smallest(image)))
+                if upright and pixels is not None:
+                    return pixels
+            image.load()
+            return np.array(to_rgb(_turned(image)))
     except BadSample:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and their own
         raise unreadable(data, name, error) from error
+
+
+def jpeg_pixels(data: bytes, name: str, **options: Any) -> np.ndarray | None:
+    """Decode a JPEG strictly; None for an unusual one, which is left to PIL.
+
+    Args:
+        data: the encoded file.
+        name: what to call it in errors.
+        options: of `simplejpeg.decode_jpeg`.
+
+    Raises:
+        BadSample: some of its pixels are missing.
+    """
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(data, **options))
+    except ValueError as error:
+        if _LOST.search(str(error)):
+            raise unreadable(data, name, error) from error
+        return None
+
+
+def smallest(image: Image.Image) -> dict[str, int]:
+    """Return options to decode a JPEG at an eighth of its size, to see whether it is whole."""
+    return {"min_height": -(-image.height // 8), "min_width": -(-image.width // 8)}
+
+
+def check_scans(data: bytes, name: str) -> None:
+    """Refuse a JPEG that would be decoded over and over."""
+    if data.startswith(b"\xff\xd8") and _has_scans(data) and data.count(b"\xff\xda") > MAX_SCANS:
+        raise BadSample(f"{name}: a JPEG of more than {MAX_SCANS} scans; save it again or remove it", "scans")
+
+
+def _has_scans(data: bytes) -> bool:
+    """Whether a JPEG may have more than one scan; counting them takes longer than looking at its first markers."""
+    place, components = 2, 0
+    while place + 10 <= len(data) and data[place] == 0xFF:
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker in (0xC0, 0xC1):  # sequential: one scan, if it has all components
+            components = data[place + 9]
+        if marker == 0xDA:
+            return data[place + 4] < components or components == 0
+        place += 2 + length
+    return True
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the Exif orientation, not that of XMP, which few programs obey; 1 where there is none or it is broken."""
+    for key in ("xmp", "XML:com.adobe.xmp"):
+        image.info.pop(key, None)
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # PIL raises SyntaxError, struct.error and others; broken metadata turn nothing
+        return 1
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
 
 
 def unreadable(data: bytes, name: str, error: Exception) -> BadSample:
@@ -61,8 +131,8 @@ def unreadable(data: bytes, name: str, error: Exception) -> BadSample:
         said, reason = "format not recognised: the file is empty", "empty"
     elif isinstance(error, UnidentifiedImageError):
         said, reason = "format not recognised", "format"
-    elif "truncated" in said:
-        reason = "truncated"
+    elif _LOST.search(said):
+        said, reason = said if "truncated" in said else f"truncated: {said}", "truncated"
     elif isinstance(error, Image.DecompressionBombError):
         reason = "too large"
     return BadSample(f"{name}: not a readable JPEG, PNG or WebP image ({said}); replace or remove it", reason)
