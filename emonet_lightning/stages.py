@@ -68,8 +68,11 @@ def fit(argv: list[str]) -> None:
     if (folder / DONE).is_file():
         say(f"{folder}: this run is finished; nothing to do (choose another --out to train again)")
         return
-    finished = [(stage_folder(folder, stage) / DONE).is_file() for stage in stages]
-    check_run(dry[sum(finished) :])
+    unfinished = [
+        cli for cli, stage in zip(dry, stages, strict=True) if not (stage_folder(folder, stage) / DONE).is_file()
+    ]
+    if unfinished:  # else only export and report are left, which need no data
+        check_run(unfinished)
     make_folder(folder)
     if stages[0].name is not None:
         overrides = [
