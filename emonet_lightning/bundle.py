@@ -12,20 +12,20 @@ from typing import Any
 import torch
 
 from emonet_lightning import __version__
+from emonet_lightning.bundle_rules import FORMATS, check_weights, read_manifest
 from emonet_lightning.encoder_files import remember_digest, weights_digest
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
 from emonet_lightning.heads import WIDTHS, EmotionHeads, OutputMap
 from emonet_lightning.io import (
     atomic_write,
     load_tensors,
-    read_json,
     save_tensors,
     write_json,
 )
 from emonet_lightning.losses import to_scores
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
 
-FORMAT = 2  # 1 held the weights of each head as [in, out]
+FORMAT = FORMATS[-1]
 WEIGHTS_FILE = "heads.safetensors"
 MANIFEST_FILE = "manifest.json"
 
@@ -119,35 +119,33 @@ class HeadsBundle:
 
         Raises:
             MissingInputError: no manifest in the folder.
-            DataError: weights changed, another format, or another taxonomy or order.
+            DataError: a manifest that says what none can say, weights that changed or are not those that it
+                describes, another format, or another taxonomy or order.
         """
         folder = Path(folder)
         if not (folder / MANIFEST_FILE).is_file():
             raise MissingInputError(f"{folder}: no {MANIFEST_FILE}: not a folder of exported heads or a finished run")
-        manifest = read_json(folder / MANIFEST_FILE)
+        path = folder / MANIFEST_FILE
+        manifest = read_manifest(path, WEIGHTS_FILE)
         try:
-            if manifest["format"] not in (1, FORMAT):
-                raise DataError(f"{folder}/{MANIFEST_FILE}: format {manifest['format']}, this version reads {FORMAT}")
             found = Taxonomy.from_dict(manifest["taxonomy"])
-            layout = manifest["heads"]
-            shape = (layout["in_features"], layout["widths"], layout["dropout"], layout["num_thresholds"])
-            bundle = cls(
-                heads=EmotionHeads(len(found), *shape),
-                taxonomy=found,
-                encoder=manifest["encoder"],
-                output_map=layout["output_map"],
-                l2_normalise=manifest["l2_normalise"],
-                neutral_origin=manifest["neutral_means"],
-                training=manifest["training"],
-            )
-            digest = manifest["files"][WEIGHTS_FILE]
-        except (KeyError, TypeError) as error:
-            raise DataError(
-                f"{folder}/{MANIFEST_FILE}: not a manifest of heads ({error!r} missing or wrong)"
-            ) from error
+        except DataError as error:  # it knows the columns, not the file
+            raise DataError(f"{path}: {str(error).removeprefix('manifest: ')}") from None
         if taxonomy is not None:
-            taxonomy.check_digest(found.digest, f"{folder}/{MANIFEST_FILE}")
-        tensors = load_tensors(folder / WEIGHTS_FILE, digest)
+            taxonomy.check_digest(found.digest, str(path))
+        check_weights(folder / WEIGHTS_FILE, manifest, path)
+        tensors = load_tensors(folder / WEIGHTS_FILE, manifest["files"][WEIGHTS_FILE])
+        layout = manifest["heads"]
+        shape = (layout["in_features"], layout["widths"], layout["dropout"], layout["num_thresholds"])
+        bundle = cls(
+            heads=EmotionHeads(len(found), *shape),
+            taxonomy=found,
+            encoder=manifest["encoder"],
+            output_map=layout["output_map"],
+            l2_normalise=manifest["l2_normalise"],
+            neutral_origin=manifest["neutral_means"],
+            training=manifest["training"],
+        )
         bundle.neutral_means = tensors.pop("neutral_means", None)
         if manifest["format"] == 1:
             tensors = {name: t.transpose(1, 2) if name.endswith(".weight") else t for name, t in tensors.items()}
