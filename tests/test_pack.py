@@ -20,6 +20,7 @@ from emonet_lightning.io import sha256_file
 from emonet_lightning.packing import shards
 from emonet_lightning.packing.claiming import claimed
 from emonet_lightning.packing.commands import pack_command, verify_command
+from emonet_lightning.packing.shard_writer import read_notes
 from emonet_lightning.packing.shards import PackedSet, RawSample
 
 
@@ -115,6 +116,31 @@ def test_a_shard_damaged_before_the_resume_is_written_again(packed, tmp_path):
     content = bytearray(shard.read_bytes())
     content[1000] ^= 1
     shard.write_bytes(content)
+    pack_toy(tmp_path)
+    assert digests(tmp_path) == digests(packed.path)
+
+
+def test_a_shard_whose_notes_changed_before_the_resume_is_written_again(packed, tmp_path, monkeypatch):
+    def stop(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shards, "finish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pack_toy(tmp_path)
+    notes = tmp_path / ".packing" / "shard-000001.json"
+    text = notes.read_text()
+    assert '"awe": 0.5' in text
+    for changed in (text.replace('"awe": 0.5', '"awe": 0.6', 1), text[: len(text) // 2], "{}", "[]", ""):
+        notes.write_text(changed)
+        with pytest.raises(DataError, match=r"shard-000001\.json: content changed since it was written; run the same"):
+            read_notes(tmp_path, 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(shards, "finish", stop)
+            with pytest.raises(KeyboardInterrupt):
+                pack_toy(tmp_path)
+        assert notes.read_text() == text
+    notes.write_text(text.replace('"awe": 0.5', '"awe": 0.6', 1))
     pack_toy(tmp_path)
     assert digests(tmp_path) == digests(packed.path)
 

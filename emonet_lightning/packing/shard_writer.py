@@ -13,12 +13,13 @@ import webdataset
 
 from emonet_lightning.bad_samples import BadSample, Skip
 from emonet_lightning.errors import DataError
-from emonet_lightning.io import atomic_write, atomic_write_stream, read_json, sha256_bytes, sha256_file
+from emonet_lightning.io import atomic_write, atomic_write_stream, read_bytes, sha256_bytes, sha256_file
 from emonet_lightning.packing.images import inspect_image
 from emonet_lightning.packing.samples import RawSample, Source, check_sample, stratum
 from emonet_lightning.taxonomy import Taxonomy
 
 WORK_DIR = ".packing"
+_NOTES_DIGEST = b', "notes_sha256": "'
 
 
 class PackJob(NamedTuple):
@@ -46,8 +47,24 @@ def notes_path(out_dir: Path, number: int) -> Path:
 
 
 def read_notes(out_dir: Path, number: int) -> dict[str, Any]:
-    """Return the notes about a shard: file, bytes, sha256, a record per sample with its ratings, and what it lacks."""
-    return read_json(notes_path(out_dir, number))
+    """Return the notes about a shard: file, bytes, sha256, a record per sample with its ratings, and what it lacks.
+
+    Raises:
+        DataError: they were changed or damaged, or are of an earlier release; such a shard is not finished.
+    """
+    path = notes_path(out_dir, number)
+    content = read_bytes(path)
+    body, mark, tail = content.rpartition(_NOTES_DIGEST)
+    if tail != f'{sha256_bytes(body + mark)}"}}'.encode():
+        raise DataError(f"{path}: content changed since it was written; run the same `pack` again")
+    notes: dict[str, Any] = json.loads(content)
+    return notes
+
+
+def _notes_text(notes: dict[str, Any]) -> str:
+    """The last entry is the sha256 of everything before it: the ratings of the finished set are taken from here."""
+    body = json.dumps(notes, ensure_ascii=False, allow_nan=False)[:-1] + _NOTES_DIGEST.decode()
+    return f'{body}{sha256_bytes(body.encode())}"}}'
 
 
 def is_finished(out_dir: Path, number: int) -> bool:
@@ -56,8 +73,6 @@ def is_finished(out_dir: Path, number: int) -> bool:
         return False
     try:
         notes = read_notes(out_dir, number)
-        if any("json_sha256" not in record for record in notes["records"]):  # of an earlier release
-            return False
         return sha256_file(out_dir / shard_name(number)) == notes["sha256"]
     except DataError:
         return False
@@ -100,7 +115,7 @@ def write_shard(job: PackJob, number: int, advance: Callable[[int], None]) -> No
     notes = {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256, "records": records}
     if left_out:
         notes["skipped"] = left_out
-    atomic_write(notes_path(job.out_dir, number), json.dumps(notes, ensure_ascii=False, allow_nan=False))
+    atomic_write(notes_path(job.out_dir, number), _notes_text(notes))
 
 
 def _add(tar: webdataset.TarWriter, sample: RawSample, job: PackJob) -> dict[str, Any]:
