@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as parquet
 
 from emonet_lightning.bad_samples import BadSample
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
 from emonet_lightning.io import read_bytes, read_json, sha256_bytes
 from emonet_lightning.packing.local_paths import refuse_remote
 from emonet_lightning.packing.manifest_rules import check_manifest
+from emonet_lightning.packing.ratings_file import read_ratings
 from emonet_lightning.packing.seals import register
 from emonet_lightning.packing.verifying import DamagedSet, VerifyReport, inspect_set
 from emonet_lightning.ratings.long_form import Kind, Ratings
@@ -87,14 +87,19 @@ class PackedSet:
             raise MissingInputError(f"{path}: holds no {MANIFEST}; it is not a packed set, or packing did not finish")
         content = read_bytes(path / MANIFEST)
         body, mark, tail = content.rpartition(b'"sha256": "')
-        if tail[:64].decode(errors="replace") != sha256_bytes(body + mark):
+        # nothing after the digest: JSON takes the last of two equal names
+        if b"".join(tail.split()) != sha256_bytes(body + mark).encode() + b'"}':
             raise DataError(f"{path / MANIFEST}: content changed since it was packed; pack the set again")
         manifest = read_json(path / MANIFEST)
-        if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            raise DataError(f"{path / MANIFEST}: not the manifest of a packed set; name a folder that `pack` made")
+        if manifest.get("version") != VERSION:
             raise DataError(
-                f"{path / MANIFEST}: format version {manifest.get('version')}; this release reads {VERSION}"
+                f"{path / MANIFEST}: format version {manifest.get('version')!r}; this release reads {VERSION}; "
+                "pack the set again"
             )
         check_manifest(path / MANIFEST, manifest)
+        manifest.setdefault("inputs", "")  # unknown: no call of `pack` asks for that set
         packed = cls(path, manifest)
         if samples_digest(packed.keys, packed.image_sha256) != packed.digest:
             raise DataError(f"{path / MANIFEST}: its index is not the one that was packed; pack the set again")
@@ -158,21 +163,12 @@ class PackedSet:
         return record
 
     def ratings(self) -> Ratings:
-        """Return all answers in long form, in row order; compared with the manifest's digest."""
-        entry = self.manifest["ratings"]
-        path = self.path / RATINGS
-        read_bytes(path, entry["sha256"])
-        table = parquet.read_table(path)
-        return Ratings(
-            row=table["row"].to_numpy().astype(np.int64),
-            rater=table["rater"].to_numpy().astype(np.int64),
-            raters=entry["raters"],
-            slug_index=table["slug"].to_numpy().astype(np.int64),
-            slugs=entry["slugs"],
-            value=table["value"].to_numpy(),
-            keys=self.keys,
-            silent=np.array(entry.get("silent", []), dtype=np.int64).reshape(-1, 2),
-        )
+        """Return all answers in long form, in row order; compared with the manifest's digest.
+
+        Raises:
+            DataError: not what was packed, or not a file of ratings.
+        """
+        return read_ratings(self.path / RATINGS, self.manifest["ratings"], self.keys)
 
     def verify(self, progress: bool = True) -> VerifyReport:
         """Read everything back: every shard, image, record and rating.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from emonet_lightning.errors import DataError, EmoNetError
 from emonet_lightning.io import sha256_file
+from emonet_lightning.packing.ratings_file import RecordedAnswers
 from emonet_lightning.packing.samples import ratings_line
 from emonet_lightning.progress import progress_bar
 
@@ -80,6 +81,8 @@ def inspect_set(packed: Readable, progress: bool = True) -> VerifyReport:
     started, num_bytes, row = time.monotonic(), 0, 0
     problems: list[Problem] = []
     labels, complete = hashlib.sha256(), True
+    answers, unreadable = _answers(packed)
+    differing: list[Problem] = []
     with progress_bar(f"verifying {packed.name}", packed.num_samples, "images", progress) as advance:
         for shard in packed.manifest["shards"]:
             path = packed.path / shard["file"]
@@ -94,7 +97,7 @@ def inspect_set(packed: Readable, progress: bool = True) -> VerifyReport:
             num_bytes += shard["bytes"]
             before = len(problems)
             for each in rows:
-                whole = _check_sample(packed, each, labels, problems)
+                whole = _check_sample(packed, each, labels, answers, problems, differing)
                 complete = complete and whole
                 advance(1)
             try:
@@ -108,11 +111,7 @@ def inspect_set(packed: Readable, progress: bool = True) -> VerifyReport:
     if complete and labels.hexdigest() != packed.label_digest:
         wrong = "the records' ratings are not those that were packed"
         problems.append(Problem("manifest.json", "", wrong, "pack the set again"))
-    try:
-        packed.ratings()
-    except EmoNetError as error:
-        wrong = str(error).removeprefix(f"{packed.path / 'ratings.parquet'}: ").partition(";")[0]
-        problems.append(Problem("ratings.parquet", "", wrong, "copy it again, or pack the set again"))
+    problems += unreadable + differing
     known = {shard["file"] for shard in packed.manifest["shards"]}
     problems += [
         Problem(file.name, "", "not part of the packed set", "move it elsewhere")
@@ -123,17 +122,38 @@ def inspect_set(packed: Readable, progress: bool = True) -> VerifyReport:
     return VerifyReport(packed.num_samples, len(known), num_bytes, seconds, problems)
 
 
-def _check_sample(packed: Readable, row: int, labels: "hashlib._Hash", problems: list[Problem]) -> bool:
-    """Read a sample; whether its record could be read."""
+def _answers(packed: Readable) -> tuple[RecordedAnswers | None, list[Problem]]:
+    """Read the long form of the ratings; None where it cannot be, and why."""
+    try:
+        return RecordedAnswers(packed.ratings()), []
+    except EmoNetError as error:
+        wrong = str(error).removeprefix(f"{packed.path / 'ratings.parquet'}: ").partition(";")[0]
+        return None, [Problem("ratings.parquet", "", wrong, "copy it again, or pack the set again")]
+
+
+def _check_sample(
+    packed: Readable,
+    row: int,
+    labels: "hashlib._Hash",
+    answers: RecordedAnswers | None,
+    problems: list[Problem],
+    differing: list[Problem],
+) -> bool:
+    """Read a sample; whether its record could be read. Ratings that are not the record's go into `differing`."""
+    key = packed.keys[row]
     for what in ("image", "JSON"):
         try:
             if what == "image":
                 packed.read_image(row)
-            else:
-                labels.update(ratings_line(packed.keys[row], packed.read_record(row)["ratings"]))
+                continue
+            recorded = packed.read_record(row).get("ratings")
+            labels.update(ratings_line(key, recorded))  # type: ignore[arg-type]  # whatever it is, it is compared
+            if answers is not None and not answers.agree(row, recorded):
+                wrong = "answers are not those in the shard's record"
+                differing.append(Problem("ratings.parquet", key, wrong, "pack the set again"))
         except EmoNetError as error:
             wrong = f"{what} is damaged" if isinstance(error, DataError) else f"{what}: {error}"
-            problems.append(Problem(packed.shard_of(row), packed.keys[row], wrong, COPY_SHARD))
+            problems.append(Problem(packed.shard_of(row), key, wrong, COPY_SHARD))
             if what == "JSON":
                 return False
     return True
