@@ -27,6 +27,12 @@ _PARENT = "EMONET_PARENT"
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 8.0  # for a process to end by itself after another one has died
 _noted: set[Path] = set()
+# of a process: where it reads and writes, and with which devices, workers and threads
+_EACH_ITS_OWN = {
+    *("out", "ckpt_path", "init_heads_from", "cache_dir", "default_root_dir", "logger", "resume", "max_stuck_restarts"),
+    *("accelerator", "devices", "num_nodes", "num_workers", "num_threads", "profiler"),
+    *("enable_progress_bar", "enable_model_summary"),
+}
 
 
 def several() -> bool:
@@ -48,9 +54,28 @@ def check_alike(**known: str) -> None:
         for key, value in every[0].items():
             if other.get(key) != value:
                 raise UsageError(
-                    f"process {rank} has other {key} (fingerprint {str(other.get(key))[:12]}) than process 0 "
-                    f"({value[:12]}); start all of them with the same code, configuration and files"
+                    f"process {rank} has other {key} ({str(other.get(key))[:24]}) than process 0 ({value[:24]}); start "
+                    "all of them with the same code, configuration and files"
                 )
+
+
+def run_fingerprints(config: dict[str, Any]) -> dict[str, str]:
+    """Return what all processes of a run must have in common before they train, each as a short text.
+
+    Args:
+        config: resolved, with the checkpoint that this process goes on from: one may have found another one damaged.
+    """
+    checkpoint = config.get("ckpt_path")
+    return {
+        "configuration": fingerprint(_in_common(config)),
+        "checkpoint to go on from": Path(checkpoint).name if checkpoint else "none",
+    }
+
+
+def _in_common(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _in_common(inner) for key, inner in value.items() if key not in _EACH_ITS_OWN}
 
 
 def code_fingerprint() -> str:

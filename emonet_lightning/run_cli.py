@@ -34,6 +34,7 @@ from emonet_lightning.option_types import needs_value
 from emonet_lightning.option_values import check_values
 from emonet_lightning.parser_messages import LINKED, explain, explain_reference
 from emonet_lightning.parser_settings import limit_parsing
+from emonet_lightning.processes import run_fingerprints
 from emonet_lightning.sample_ledger import SampleLedger
 from emonet_lightning.saving import IntervalCheckpoint
 from emonet_lightning.stopping import StopBetweenBatches
@@ -222,8 +223,8 @@ class EmoNetCLI(LightningCLI):
         trainer = super().instantiate_trainer(**kwargs)
         slurm.check_tasks(trainer.num_devices, trainer.num_nodes)
         trainer._signal_connector = _OwnSignals(trainer)
-        if isinstance(trainer.strategy, parallel.HeadsDDP) and self.identity is not None:
-            trainer.strategy.fingerprints = {"configuration": self.identity["config"]}
+        if isinstance(trainer.strategy, parallel.HeadsDDP):
+            trainer.strategy.fingerprints = run_fingerprints(config)
         loggers = mirrored(trainer.loggers, folder if self.subcommand == "fit" else None, self.run, config)
         if folder is not None and self.subcommand == "fit":
             loggers.append(RunLogger(folder))

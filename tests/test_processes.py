@@ -108,6 +108,54 @@ def test_other_code_in_one_process_is_refused(words, tmp_path):
     assert "process 1 has other code" in said
 
 
+def limited(argv):
+    from emonet_lightning.cli import main
+
+    return main([*argv, "--trainer.limit_train_batches=2"])
+
+
+def seeing_a_damaged_file(argv):
+    """One process reads the newest checkpoint with an error, the other one whole."""
+    from emonet_lightning import checkpoints
+    from emonet_lightning.cli import main
+
+    whole, refused = checkpoints.sha256_file, []
+
+    def read(path):
+        if str(path).endswith(".ckpt") and not refused:
+            refused.append(path)
+            return "0" * 64
+        return whole(path)
+
+    checkpoints.sha256_file = read
+    return main(argv)
+
+
+def refused_by_both(words, target):
+    children = forking.start_all(words, targets=(None, target))
+    codes = [child.wait(60) for child in children]
+    said = "".join(child.said() for child in children)
+    assert codes == [2, 2], said
+    assert said.count("error:") == 1
+    assert "Traceback" not in said
+    return said
+
+
+def test_other_limits_in_one_process_are_refused(words, tmp_path):
+    said = refused_by_both([*words, f"--out={tmp_path / 'run'}"], limited)
+    assert "process 1 has other configuration" in said
+
+
+def test_another_checkpoint_in_one_process_is_refused(words, tmp_path):
+    words = [*words, "--trainer.max_epochs=5", f"--out={tmp_path / 'run'}"]
+    children = forking.start_all(words, extra=({"EMONET_FAILPOINT": "step=*@renamed=SIGTERM#3"}, {}))
+    assert [child.wait(60) for child in children] == [75, 75]
+    last = newest(tmp_path / "run" / "checkpoints")
+    said = refused_by_both(words, seeing_a_damaged_file)
+    assert "process 1 has other checkpoint to go on from (step=" in said
+    assert f"than process 0 ({last.name[:24]})" in said
+
+
 def test_a_port_that_is_taken_ends_all_processes(words, tmp_path):
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
