@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emonet_lightning import wandb_offline
+from emonet_lightning.errors import DataError
+from emonet_lightning.io import read_bytes
 
 METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
 STEP = "trainer/global_step"
@@ -29,6 +31,7 @@ _SENT = {METRICS: "mirror/metrics_lines", TIMING: "mirror/timing_lines"}
 _TEST = "mirror/test"
 _LOCK_SECONDS = 60.0
 _INIT_SECONDS = 30.0
+_LAST_STEP = 2**53
 
 
 class Cursor(NamedTuple):
@@ -49,15 +52,42 @@ def final_lines(folder: Path, sizes: dict[str, int] | None) -> dict[str, list[di
     Args:
         folder: of the run.
         sizes: bytes of each file that are final; None for all of them.
+
+    Raises:
+        DataError: a line that no run writes; file, line and key are named. What was broken off behind the last line's
+            end is none.
     """
     found = {}
     for name in _SENT:
         path = folder / name
-        content = path.read_bytes() if path.is_file() else b""
+        content = read_bytes(path) if path.is_file() else b""
         end = len(content) if sizes is None else sizes.get(name, 0)
         whole = content[:end].rpartition(b"\n")[0]
-        found[name] = [json.loads(line) for line in whole.split(b"\n") if line.strip()]
+        found[name] = [
+            _parsed(line, f"{path}: line {number}") for number, line in enumerate(whole.split(b"\n"), 1) if line.strip()
+        ]
     return found
+
+
+def _parsed(text: bytes, where: str) -> dict[str, Any]:
+    """One line of a run's file: step and epoch, whole numbers or null, and measured numbers, null where not finite."""
+    remedy = "the file was damaged after the run wrote it; take the line out, or bring back a copy of the file"
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not a JSON object ({' '.join(str(error).split())[:100]}); {remedy}") from error
+    if not isinstance(line, dict):
+        raise DataError(f"{where}: not a JSON object; {remedy}")
+    if "step" not in line:
+        raise DataError(f"{where}: has no 'step'; {remedy}")
+    for key, value in line.items():
+        whole = key in ("step", "epoch")
+        if value is None or (type(value) is int and -_LAST_STEP <= value <= _LAST_STEP):
+            continue
+        if whole or type(value) is not float:
+            kind = "whole number" if whole else "number"
+            raise DataError(f"{where}: {key[:80]!r} is no {kind} ({str(value)[:40]!r}); {remedy}")
+    return line
 
 
 def unsent(lines: dict[str, list[dict[str, Any]]], cursor: Cursor) -> Iterator[tuple[str, dict[str, Any]]]:
