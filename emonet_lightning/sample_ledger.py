@@ -30,10 +30,11 @@ class SampleLedger(Callback):
         self.folder = folder
         self.skipped: dict[int, str] = {}
         """Training rows that were skipped in this run, with the reason."""
-        self._first, self._steps, self._used = -1, 0, 0
+        self._first, self._steps, self._used, self._unused, self._before = -1, 0, 0, 0, 0
         self._plan: list[int] = []
         self._heads: Any = None
         self._now: dict[int, str] = {}
+        """Rows that were skipped in this epoch, once each; `_unused` counts how often they were drawn."""
         self._judged_steps, self._judged = 0, 0
         self._said = ""
 
@@ -41,10 +42,11 @@ class SampleLedger(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a page."""
-        self._first, self._steps, self._used, self._now, self._said = -1, 0, 0, {}, ""
+        self._first, self._steps, self._used, self._unused, self._now, self._said = -1, 0, 0, 0, {}, ""
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note where in the epoch a run goes on, and what the plan says of it."""
+        self._before = trainer.global_step
         if self._first < 0:
             loader: Any = trainer.train_dataloader
             self._first = loader.sampler.first_step if loader is not None else 0
@@ -54,11 +56,13 @@ class SampleLedger(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count."""
-        self._steps += len(batch)
-        for part in batch:
+        """Count what was trained on: with `max_steps` the last call takes fewer steps than it was given batches."""
+        taken = batch[: trainer.global_step - self._before]
+        self._steps += len(taken)
+        for part in taken:
             self._used += part.num_rows
             if part.skipped:
+                self._unused += len(part.skipped)
                 self._skip(trainer, part.skipped)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -71,10 +75,9 @@ class SampleLedger(Callback):
         if data is None or self._first < 0:
             return
         planned = sum(self._plan[self._first :][: self._steps])
-        pages = _of_all((planned, self._used, sorted(self._now.items())), data.share[1] > 1)
-        skips = {row: reason for _, _, page in pages for row, reason in page}
-        planned, used = sum(page[0] for page in pages), sum(page[1] for page in pages)
-        num_skipped = sum(len(page) for _, _, page in pages)
+        pages = _of_all((planned, self._used, self._unused, sorted(self._now.items())), data.share[1] > 1)
+        skips = {row: reason for *_, page in pages for row, reason in page}
+        planned, used, num_skipped = (sum(page[place] for page in pages) for place in range(3))
         if planned > used + num_skipped and _left_out(data.train_batches()) != self._heads:
             planned = used + num_skipped  # heads that finished within the epoch draw no more pairs
         if planned != used + num_skipped:
@@ -124,7 +127,10 @@ class SampleLedger(Callback):
         path = self.folder / BAD_SAMPLES
         known = {data.skip(row, reason) for row, reason in {**data.left_out, **self.skipped}.items()}
         if path.is_file():  # of an earlier start of this run
-            known |= {Skip(**json.loads(line)) for line in read_bytes(path).splitlines()}
+            lines = [_listed(line) for line in read_bytes(path).splitlines()]
+            known |= {skip for skip in lines if skip is not None}
+            if damaged := lines.count(None):
+                say(f"{path}: {damaged} lines of an earlier start cannot be read; the list is written without them")
         write_bad_samples(path, sorted(known))
         say(f"{path}: {len(known)} samples of the training set are skipped ({in_words(reasons(known))})")
 
@@ -158,7 +164,7 @@ class SampleLedger(Callback):
         if data is None or trainer.sanity_checking:
             return
         expected = len(data.rows[split])
-        pages = _of_all((self._judged_steps, self._judged, []), True)
+        pages = _of_all((self._judged_steps, self._judged), True)
         steps, judged = sum(page[0] for page in pages), sum(page[1] for page in pages)
         if steps < data.num_judged_steps(split) * len(pages):  # fewer were asked for
             expected = judged
@@ -171,11 +177,20 @@ class SampleLedger(Callback):
             say(line)
 
 
+def _listed(line: bytes) -> Skip | None:
+    """Return what a line of the list says; None of a damaged one."""
+    try:
+        skip = Skip(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return skip if all(isinstance(part, str) for part in skip) else None
+
+
 def _left_out(batches: Any) -> Any:
     return getattr(batches, "left_out", None)
 
 
-def _of_all(own: tuple[int, int, Any], shared: bool) -> list[tuple[int, int, Any]]:
+def _of_all(own: tuple[Any, ...], shared: bool) -> list[tuple[Any, ...]]:
     """Return every process's page; its own where all of them take the same rows."""
     if not shared or not several():
         return [own]

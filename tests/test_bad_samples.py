@@ -5,12 +5,15 @@ import json
 
 import pytest
 from PIL import Image
+from small_runs import fit
 from toy_faces import Listed, ToyFaces, digests, encoded, pack_toy
 
 from emonet_lightning.bad_samples import SkipBudget
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.packing import shards
 from emonet_lightning.packing.samples import RawSample
+from emonet_lightning.packing.shards import PackedSet
+from emonet_lightning.sample_ledger import SampleLedger
 
 PNG = encoded(1, "PNG")
 
@@ -147,3 +150,49 @@ def test_a_budget_goes_on_until_ten_can_be_named():
         budget.add(Skip(f"s{number}", "", "format", f"s{number} is bad"))
     with pytest.raises(DataError, match=r"s0 is bad \(x: 12 bad of 1000 samples, max_bad_fraction 0.002 allows 2"):
         budget.add(Skip("s11", "", "format", ""))
+
+
+@pytest.fixture
+def unreadable(small_sets, monkeypatch):
+    """A training row of the set whose image cannot be read."""
+    row, read = int(PackedSet.open(small_sets["big"]).splits["train"][3]), PackedSet.read_image
+    monkeypatch.setattr(PackedSet, "read_image", lambda self, at: b"hello" if at == row else read(self, at))
+    return row
+
+
+@pytest.mark.parametrize("sampling", ["rows", "balanced"])
+def test_a_bad_image_is_skipped_as_often_as_it_is_drawn_and_listed_once(
+    model, big, unreadable, tmp_path, capsys, sampling
+):
+    data = big(mode="images", sampling=sampling, max_bad_fraction=0.05, batch_size=80)
+    fit(model(standardise=False), data, 1, [SampleLedger(tmp_path)])
+    # balanced: each of 40 heads draws each of its rows once an epoch
+    expected, skipped = (120, 1) if sampling == "rows" else (4800, 40)
+    line = f"epoch 0: {expected} samples expected = {expected - skipped} used + {skipped} skipped (1 format)"
+    assert line in capsys.readouterr().err
+    (listed,) = (tmp_path / "bad_samples.jsonl").read_text().splitlines()
+    assert json.loads(listed)["reason"] == "format"
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_rows_of_steps_that_were_not_taken_are_not_used(model, big, capsys, steps):
+    fit(model(steps_per_call=steps), big(batch_size=24), 3, [SampleLedger()], max_steps=7)
+    said = capsys.readouterr().err
+    assert "epoch 0: 120 samples expected = 120 used + 0 skipped" in said
+    assert "epoch 1: 48 samples expected = 48 used + 0 skipped" in said
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"not JSON", b'{"sample": "a"}', b"[" * 9999, b"\xff", b"7", b'{"sample":1,"file":"","reason":"","error":""}'],
+)
+def test_a_damaged_list_of_an_earlier_start_is_said_and_the_rest_of_it_kept(
+    model, big, unreadable, tmp_path, capsys, damage
+):
+    path = tmp_path / "bad_samples.jsonl"
+    whole = {"sample": "face9", "file": "x.tar", "reason": "empty", "error": "face9 is empty"}
+    path.write_bytes(json.dumps(whole).encode() + b"\n" + damage + b"\n")
+    data = big(mode="images", max_bad_fraction=0.05, batch_size=120)
+    fit(model(standardise=False), data, 1, [SampleLedger(tmp_path)])
+    assert f"{path}: 1 lines of an earlier start cannot be read" in capsys.readouterr().err
+    assert sorted(json.loads(line)["reason"] for line in path.read_text().splitlines()) == ["empty", "format"]
