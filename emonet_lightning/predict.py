@@ -26,7 +26,8 @@ from emonet_lightning.recognizer import EmotionRecognizer, ImageLike
 __all__ = ["EmotionRecognizer", "predict_command"]
 
 FORMATS = (".csv", ".parquet", ".jsonl")
-BAD_FILES = "bad_files.jsonl"
+BAD_FILES = ".bad_files.jsonl"
+"""Follows the table's name: tables of one folder keep their lists apart."""
 
 
 def predict_command(
@@ -56,7 +57,7 @@ def predict_command(
         weights: where the encoder's weight file is now, e.g. one that `fetch encoder` brought.
         values: scores; mean_subtracted (minus the neutral means); softmax over the emotions (extra dimensions empty).
         split: of a packed set, this split only.
-        on_error: `stop` at an unreadable image, or `skip` it and list it in bad_files.jsonl beside the table.
+        on_error: `stop` at an unreadable image, or `skip` it and list it in TABLE.bad_files.jsonl beside the table.
         device: cpu, cuda or cuda:N; default: the GPU if there is one.
         batch_size: images per forward pass.
         num_threads: threads that decode; default: one per core, at most 16.
@@ -82,6 +83,7 @@ def predict_command(
         getattr(recognizer.predictions(np.zeros((1, len(recognizer.bundle.taxonomy)))), values)  # refuse now, not later
 
     bad: list[dict[str, str]] = []
+    bad_files = target.with_name(target.name + BAD_FILES)
     names: list[str] = []
     blocks: list[np.ndarray] = []
     started = time.monotonic()
@@ -100,14 +102,14 @@ def predict_command(
     seconds = time.monotonic() - started
     if skip:
         lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in bad)
-        atomic_write(target.parent / BAD_FILES, lines)
+        atomic_write(bad_files, lines)
     if not blocks:
-        raise DataError(f"{input}: none of {len(images)} images could be read; see {target.parent / BAD_FILES}")
+        raise DataError(f"{input}: none of {len(images)} images could be read; see {bad_files}")
     predictions = recognizer.predictions(np.concatenate(blocks))
     table = pd.DataFrame(getattr(predictions, values), columns=predictions.slugs)
     table.insert(0, "file", names)
     atomic_write(target, lambda path: _write(table, path, target.suffix))
-    skipped = f", {len(bad)} unreadable in {target.parent / BAD_FILES}" if bad else ""
+    skipped = f", {len(bad)} unreadable in {bad_files}" if bad else ""
     Console(stderr=True).print(
         f"{len(names)} images in {seconds:.1f} s ({len(names) / max(seconds, 1e-9):.1f} images/s) to {out}{skipped}",
         soft_wrap=True,

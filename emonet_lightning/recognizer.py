@@ -22,6 +22,7 @@ from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_finger
 from emonet_lightning.errors import DataError, EmoNetError, EnvironmentProblem, MissingInputError, UsageError
 from emonet_lightning.heads import WIDTHS
 from emonet_lightning.io import read_bytes
+from emonet_lightning.packing.images import MAX_BYTES
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
 from emonet_lightning.transforms import EvalTransform
 
@@ -218,6 +219,8 @@ class EmotionRecognizer:
         if callable(image):
             image = image()
         if isinstance(image, str | Path):
+            if (path := Path(image)).is_file() and (size := path.stat().st_size) > MAX_BYTES:
+                raise DataError(f"{name}: {size} bytes; at most {MAX_BYTES} are accepted; replace or remove it")
             image = read_bytes(image)
         if isinstance(image, bytes):
             image = decode_image(image, name)

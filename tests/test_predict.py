@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -16,6 +17,7 @@ from PIL import Image
 
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.cli import main
+from emonet_lightning.data.plan import cache_root
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, OutputError, UsageError
 from emonet_lightning.heads import EmotionHeads
@@ -253,9 +255,60 @@ def test_unreadable_image_stops_with_its_name_and_leaves_no_table(heads_dir: Pat
     assert not (tmp_path / "out.csv").exists()
     predict_command(str(images), str(tmp_path / "out.csv"), heads=str(heads_dir), on_error="skip", device="cpu")
     assert list(pd.read_csv(tmp_path / "out.csv")["file"]) == ["0.png", "2.png"]
-    (bad,) = [json.loads(line) for line in (tmp_path / "bad_files.jsonl").read_text().splitlines()]
+    (bad,) = [json.loads(line) for line in (tmp_path / "out.csv.bad_files.jsonl").read_text().splitlines()]
     assert bad["file"] == "1.png"
     assert "not a readable" in bad["error"]
+
+
+def test_each_table_of_a_folder_keeps_its_own_list_of_unreadable_images(
+    heads_dir: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = [tmp_path / name for name in ("a.csv", "a.jsonl", "b.csv")]
+    for number, out in enumerate(tables):
+        images = tmp_path / f"images{number}"
+        images.mkdir()
+        (images / "good.png").write_bytes((faces / "a.png").read_bytes())
+        (images / f"bad{number}.png").write_bytes(b"no picture")
+        predict_command(str(images), str(out), heads=str(heads_dir), on_error="skip", device="cpu", progress=False)
+        assert f"1 unreadable in {out}.bad_files.jsonl" in capsys.readouterr().err
+    for number, out in enumerate(tables):
+        (bad,) = [json.loads(line) for line in Path(f"{out}.bad_files.jsonl").read_text().splitlines()]
+        assert bad["file"] == f"bad{number}.png"
+
+
+def test_file_larger_than_an_image_is_refused_unread(
+    heads_dir: Path, faces: Path, tmp_path: Path, recognizer: EmotionRecognizer
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "a.png").write_bytes((faces / "a.png").read_bytes())
+    (images / "big.jpg").write_bytes(b"\xff\xd8")
+    os.truncate(images / "big.jpg", 3 * 2**29)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=r"^big\.jpg: 1610612736 bytes; at most 67108864") as caught:
+        predict_command(str(images), str(tmp_path / "out.csv"), heads=str(heads_dir), device="cpu", progress=False)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match=r"big\.jpg: 1610612736 bytes"):
+        recognizer(images / "big.jpg")
+    predict_command(
+        str(images), str(tmp_path / "out.csv"), heads=str(heads_dir), on_error="skip", device="cpu", progress=False
+    )
+    assert list(pd.read_csv(tmp_path / "out.csv")["file"]) == ["a.png"]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
+
+
+def test_home_of_a_user_who_is_not_there_is_one_line(
+    heads_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"--heads={heads_dir}", f"--out={tmp_path / 'out.csv'}", "--progress=false"]
+    assert main(["predict", "~nosuchuser/x", *words]) == 66
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("error: ~nosuchuser/x: ")
+    assert "full path" in said
+    assert "\n" not in said
+    monkeypatch.setenv("EMONET_CACHE", "~nosuchuser/cache")
+    with pytest.raises(MissingInputError, match="~nosuchuser/cache: "):
+        cache_root(None)
 
 
 def test_bad_input_is_one_line_that_names_it(heads_dir: Path, faces: Path, tmp_path: Path) -> None:

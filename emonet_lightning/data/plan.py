@@ -13,7 +13,7 @@ from emonet_lightning.data.labels import LabelTable, resting_levels
 from emonet_lightning.data.pairs import BalancedPairs, RowPairs
 from emonet_lightning.data.rows import PairBatches, RowBatches
 from emonet_lightning.data.sampling import WINDOW_BLOCKS, TrainPlan, epoch_order
-from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.errors import DataError, MissingInputError, UsageError
 from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.packing.seals import Seal, refuse_sealed
 from emonet_lightning.taxonomy import Taxonomy
@@ -37,7 +37,7 @@ class Folds(NamedTuple):
 
 def cache_root(cache_dir: str | None) -> Path:
     """Return the folder for features and embedded sets: the option, `$EMONET_CACHE`, or `~/.cache/emonet_lightning`."""
-    return Path(cache_dir or os.environ.get("EMONET_CACHE") or "~/.cache/emonet_lightning").expanduser()
+    return _expanded(cache_dir or os.environ.get("EMONET_CACHE") or "~/.cache/emonet_lightning")
 
 
 def features_folder(cache_dir: str | None) -> Path:
@@ -50,12 +50,21 @@ def locate(path: str, cache_dir: str | None) -> Path:
 
     Raises:
         UsageError: no embedded set of that name.
+        MissingInputError: below the home of a user who is not known here.
     """
     if not path.startswith(EMBEDDED):
-        return Path(path).expanduser()
+        return _expanded(path)
     from emonet_lightning.synthesis.embedded import pack_embedded
 
     return pack_embedded(embedded_name(path), cache_root(cache_dir) / "embedded")
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        home = Path(path).parts[0]
+        raise MissingInputError(f"{path}: '{home}' is nobody's home on this machine; write the full path") from error
 
 
 def embedded_name(path: str, option: str = "data.path") -> str:
