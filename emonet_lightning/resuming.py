@@ -1,23 +1,26 @@
 """One start of a run: what it goes on from, whether it may, and what is noted of how it ended."""
 
-import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emonet_lightning import slurm
 from emonet_lightning.attempts import DONE as ENDED
 from emonet_lightning.attempts import INTERRUPTED, begin_attempt, end_attempt
-from emonet_lightning.checkpoints import FOLDER, named_checkpoints, newest_valid, replace_all
+from emonet_lightning.checkpoints import FOLDER, check_run, load_verified, named_checkpoints, newest_valid, replace_all
 from emonet_lightning.data.plan import features_folder
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint
-from emonet_lightning.errors import InterruptedRunError, MissingInputError, UsageError
+from emonet_lightning.errors import DataError, InterruptedRunError, MissingInputError, UsageError
 from emonet_lightning.io import fingerprint, remove_temporary
+from emonet_lightning.judging import RUN_FILE
 from emonet_lightning.messages import is_first_process, say
-from emonet_lightning.preflight import decisive
+from emonet_lightning.preflight import check_same_run, decisive
 from emonet_lightning.run_identity import IDENTITY_FILE, run_id
 from emonet_lightning.taxonomy import Taxonomy
+from emonet_lightning.yaml_files import read_yaml
 
 DONE = "DONE"
 """Marker of a finished run or stage: nothing else says so."""
@@ -45,20 +48,119 @@ class Attempt:
             "encoder": encoder_fingerprint(EncoderSpec(**model["encoder"])),
         }
 
-    def checkpoint(self, folder: Path, identity: dict[str, str]) -> Path | None:
+    def checkpoint(self, folder: Path, identity: dict[str, str], asked: str | None = None) -> Path | None:
         """Return the checkpoint that a stage goes on from; None where it begins.
+
+        Args:
+            folder: of the stage.
+            identity: that checkpoints of this run name.
+            asked: `ckpt_path`. A command is given again on every restart, so what was saved later comes first.
 
         Raises:
             DataError: there are checkpoints, but none can be used.
+            MissingInputError: what was asked for is not there.
         """
         if self.resume == "never":
             return None
-        found = newest_valid(folder / FOLDER, identity)
-        if found is not None:
+        named = Path(asked) if asked and not is_pruned(asked, folder) else None
+        step = _step(named, identity) if named else -1
+        if named and _newest_step(folder) <= step:
+            return named
+        try:
+            found = newest_valid(folder / FOLDER, identity)
+        except DataError:
+            if named is None:
+                raise
+            found = None
+        if named and (found is None or _step(found, identity) <= step):
+            return named
+        if found is not None and asked:
+            say(
+                f"{folder}: unfinished; going on from {found}, which is newer than --ckpt_path {asked} (to go back, "
+                "move the newer ones away)"
+            )
+        elif found is not None:
             say(f"{folder}: unfinished; going on from {found}")
         elif self.resume == "required":
             say(f"{folder}: nothing was saved before the restart; it begins")
         return found
+
+
+def begins_anew(config: dict[str, Any]) -> bool:
+    """Whether a start does not go on with what is there."""
+    return _resume(config) == "never"
+
+
+def is_pruned(asked: str | None, folder: Path) -> bool:
+    """Whether a checkpoint that was asked for is gone, and by its name older than what a stage's folder holds."""
+    name = re.match(r"step=([0-9]{9,15})-", Path(asked).name) if asked else None
+    return name is not None and not Path(str(asked)).is_file() and int(name[1]) < _newest_step(folder)
+
+
+def check_folder(folder: Path, names: list[str], configs: list[dict[str, Any]]) -> None:
+    """Refuse to go on in a folder that holds another run; nothing is checked where there is none.
+
+    Args:
+        folder: of the run.
+        names: of its stages; none for a run of a single, unnamed one.
+        configs: of each stage.
+
+    Raises:
+        UsageError: other stages, or the first option that differs.
+        DataError: what is there is no record of a run.
+    """
+    top = _record(folder / RUN_FILE)
+    if top is not None:
+        before = [stage["name"] for stage in top.get("stages", [])]
+        if before != names:
+            kinds = [f"the stages {', '.join(kind)}" if kind else "no stages" for kind in (before, names)]
+            raise UsageError(
+                f"{folder}: holds a run of {kinds[0]}, now it is one of {kinds[1]}; choose another --out, "
+                "or the same stages"
+            )
+    for path, config in zip([folder / name for name in names] or [folder], configs, strict=True):
+        found = _record(path / RUN_FILE)
+        if found is not None and "stages" in found:
+            raise UsageError(f"{path}: holds a run of several stages, not one stage; choose another --out")
+        check_same_run(path / RUN_FILE, config)
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """Return what a run's file says of it, where there is one."""
+    if not path.is_file():
+        return None
+    found = read_yaml(path)
+    whole = isinstance(found, dict)
+    if whole and "stages" in found:
+        stages = found["stages"]
+        whole = isinstance(stages, list) and len(stages) > 0
+        whole = whole and all(isinstance(stage, dict) and isinstance(stage.get("name"), str) for stage in stages)
+    elif whole:
+        trainer = found.get("trainer")
+        whole = {"seed_everything", "model", "data"} <= found.keys() and isinstance(trainer, dict)
+        whole = whole and {"max_epochs", "max_steps"} <= trainer.keys()
+    if not whole:
+        raise DataError(f"{path}: is no record of a run; copy a good one back, or choose another --out")
+    return dict(found)
+
+
+def _step(checkpoint: Path, identity: dict[str, str]) -> int:
+    """Return the step of a checkpoint of this run."""
+    content = load_verified(checkpoint)
+    check_run(content, identity, checkpoint)
+    return int(content["global_step"])
+
+
+def _newest_step(folder: Path) -> int:
+    return max((found.step for found in named_checkpoints(folder / FOLDER)), default=-1)
+
+
+def _resume(config: dict[str, Any]) -> str:
+    """Return how a start goes on: a job that Slurm started again was begun by its first start."""
+    asked = str(config["resume"] or "auto")
+    if slurm.number("SLURM_RESTART_COUNT") and config["resume"] in (None, "never"):
+        return "required"
+    return asked
 
 
 @contextmanager
@@ -75,7 +177,7 @@ def attempt(folder: Path, stages: list[Path], config: dict[str, Any]) -> Iterato
         MissingInputError: there must be a run to go on with, and there is none.
         CrashLoopError: it was started too often without getting further.
     """
-    resume = config["resume"] or ("required" if int(os.environ.get("SLURM_RESTART_COUNT") or 0) else "auto")
+    resume = _resume(config)
     if config["resume"] and config["ckpt_path"]:
         raise UsageError(f"--ckpt_path {config['ckpt_path']} names where to go on from, --resume looks for it; use one")
     if resume == "required" and not (folder / IDENTITY_FILE).is_file():
@@ -87,7 +189,8 @@ def attempt(folder: Path, stages: list[Path], config: dict[str, Any]) -> Iterato
         for own in {folder, *stages}:
             for place in (own, own / FOLDER, own / "export", own / "figures"):
                 remove_temporary(place)
-            if resume == "never" and not (own / DONE).is_file():
+            if resume == "never":  # also of stages that were finished: the run is not
+                (own / DONE).unlink(missing_ok=True)
                 replace_all(own / FOLDER)
     run = Attempt(run_id(folder), resume)
     begin_attempt(folder, _progress(stages, config), config["max_stuck_restarts"])

@@ -6,6 +6,7 @@ the first one trains, so a typo in the last costs seconds.
 
 import contextlib
 import fcntl
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import IO, Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from emonet_lightning import slurm
+from emonet_lightning import interruption, slurm
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.composition import Options, Stage, compose
 from emonet_lightning.data.plan import locate
@@ -33,11 +34,12 @@ from emonet_lightning.judging import (
 )
 from emonet_lightning.messages import say
 from emonet_lightning.packing.ledger import USE_FILE
-from emonet_lightning.preflight import check_run, check_same_run
+from emonet_lightning.preflight import check_run
 from emonet_lightning.processes import said_once
 from emonet_lightning.redaction import redact
-from emonet_lightning.resuming import DONE, Attempt, attempt
+from emonet_lightning.resuming import DONE, Attempt, attempt, begins_anew, check_folder, is_pruned
 from emonet_lightning.run_cli import EmoNetCLI
+from emonet_lightning.stopping import StopBetweenBatches
 from emonet_lightning.tracking import log_test
 from emonet_lightning.wandb_mirror import WandbMirror
 from emonet_lightning.yaml_files import dump_yaml
@@ -62,35 +64,54 @@ def fit(argv: list[str]) -> None:
     stages = compose(options)
     dry = [EmoNetCLI(["fit", *stage.arguments], dry=True) for stage in stages]
     parsed = [cli.run_config for cli in dry]
+    names = [stage.name for stage in stages if stage.name]
+    if names and parsed[0]["ckpt_path"]:
+        raise UsageError(
+            f"--ckpt_path {parsed[0]['ckpt_path']}: is of one run, this has stages; leave it out: the same command "
+            "with --out goes on, and --model.init_heads_from begins with a run's heads"
+        )
     folder = run_folder(options.out or parsed[0]["out"], options.name)
-    for stage, config in zip(stages, parsed, strict=True):
-        check_same_run(stage_folder(folder, stage) / RUN_FILE, config)
-    if (folder / DONE).is_file():
-        say(f"{folder}: this run is finished; nothing to do (choose another --out to train again)")
+    if _is_finished(folder, names, parsed):
         return
+    own = [stage_folder(folder, stage) for stage in stages]
     unfinished = [
-        cli for cli, stage in zip(dry, stages, strict=True) if not (stage_folder(folder, stage) / DONE).is_file()
+        _without_pruned(stage, cli, place)
+        for stage, cli, place in zip(stages, dry, own, strict=True)
+        if begins_anew(cli.run_config) or not (place / DONE).is_file()
     ]
     if unfinished:  # else only export and report are left, which need no data
         check_run(unfinished)
     make_folder(folder)
-    if stages[0].name is not None:
-        overrides = [
-            {"name": stage.name, "overrides": without(config, *NOT_THE_RUN)}
-            for stage, config in zip(stages, parsed, strict=True)
-        ]
-        _write_yaml(folder / RUN_FILE, {"stages": overrides})
-    with (
-        _claimed(folder),
-        slurm.requeued(),
-        said_once(folder),
-        attempt(folder, [stage_folder(folder, stage) for stage in stages], parsed[0]) as run,
-    ):
-        previous: Path | None = None
-        for stage, config in zip(stages, parsed, strict=True):
-            previous = _run_stage(stage, config, folder, previous, run)
-        assert previous is not None
-        _finish(folder, previous, [stage.name for stage in stages if stage.name], parsed[-1])
+    with _claimed(folder):
+        if _is_finished(folder, names, parsed):  # another process had the folder meanwhile
+            return
+        with slurm.requeued(), said_once(folder), attempt(folder, own, parsed[0]) as run:
+            if names:
+                overrides = [
+                    {"name": name, "overrides": without(config, *NOT_THE_RUN)}
+                    for name, config in zip(names, parsed, strict=True)
+                ]
+                _write_yaml(folder / RUN_FILE, {"stages": overrides})
+            previous: Path | None = None
+            for stage, config in zip(stages, parsed, strict=True):
+                previous = _run_stage(stage, config, folder, previous, run)
+            assert previous is not None
+            _finish(folder, previous, names, parsed[-1])
+
+
+def _is_finished(folder: Path, names: list[str], configs: list[dict[str, Any]]) -> bool:
+    """Say whether this run is finished; a folder that holds another one is refused."""
+    check_folder(folder, names, configs)
+    if not (folder / DONE).is_file():
+        return False
+    say(f"{folder}: this run is finished; nothing to do (choose another --out to train again)")
+    return True
+
+
+def _without_pruned(stage: Stage, cli: EmoNetCLI, own: Path) -> EmoNetCLI:
+    """Return what is to be checked: without a checkpoint that later ones of the run have replaced meanwhile."""
+    asked = cli.run_config["ckpt_path"]
+    return EmoNetCLI(["fit", *stage.arguments, "--ckpt_path=null"], dry=True) if is_pruned(asked, own) else cli
 
 
 @contextlib.contextmanager
@@ -99,24 +120,44 @@ def _claimed(folder: Path) -> Iterator[None]:
     if getattr(rank_zero_only, "rank", 0) != 0:
         yield
         return
-    with write_errors(folder / LOCK_FILE):
-        lock = (folder / LOCK_FILE).open("w")
+    path = folder / LOCK_FILE
+    lock = _locked(path)
+    while lock is None:
+        lock = _locked(path)
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{folder}: another fit is running in this folder; choose another --out") from None
-        except OSError:
-            say(f"{folder}: this file system has no locks; let only one fit run in this folder")
         _locks.add(lock)
-        yield
-        _locks.discard(lock)
-    (folder / LOCK_FILE).unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            _locks.discard(lock)
+            with contextlib.suppress(OSError):  # of a folder that cannot be written, what went wrong first is said
+                path.unlink()  # while it is held: later, it could be another process's
+
+
+def _locked(path: Path) -> IO[str] | None:
+    """Return the locked file; None where it was removed by its last holder before it was locked."""
+    with write_errors(path):
+        lock = path.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise UsageError(f"{path.parent}: another fit is running in this folder; choose another --out") from None
+    except OSError:
+        say(f"{path.parent}: this file system has no locks; let only one fit run in this folder")
+        return lock
+    try:
+        if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            return lock
+    except FileNotFoundError:
+        pass
+    lock.close()
+    return None
 
 
 def _run_stage(stage: Stage, config: dict[str, Any], folder: Path, previous: Path | None, run: Attempt) -> Path:
     own = stage_folder(folder, stage)
-    if (own / DONE).is_file():
+    if run.resume != "never" and (own / DONE).is_file():
         say(f"{own}: this stage is finished")
         return own
     arguments = [*stage.arguments, "--out", str(own)]
@@ -124,7 +165,7 @@ def _run_stage(stage: Stage, config: dict[str, Any], folder: Path, previous: Pat
         arguments += ["--model.init_heads_from", str(previous)]
         config = {**config, "model": {**config["model"], "init_heads_from": str(previous)}}
     identity = run.identity(config)
-    if not config["ckpt_path"] and (checkpoint := run.checkpoint(own, identity)) is not None:
+    if (checkpoint := run.checkpoint(own, identity, config["ckpt_path"])) is not None:
         arguments += ["--ckpt_path", str(checkpoint)]
     if stage.name:
         say(f"\n== stage {stage.name} ==")
@@ -141,6 +182,9 @@ def _test(own: Path, cli: EmoNetCLI) -> None:
         cli.model.use_bundle(HeadsBundle.load(own), str(own))
         data = cli.config_init["fit"]["test_data"]
         cli.trainer.test(cli.model, datamodule=data, verbose=False)
+        for callback in cli.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, StopBetweenBatches):
+                callback.stop_if_asked(cli.trainer, "before the test's judgement", always=True)
         count_test(own, cli, data)
         means = cli.datamodule.train_labels().mean_target(cli.model.taxonomy)
         found = judge(cli, data, means)
@@ -163,6 +207,8 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
     from emonet_lightning.export import export_command
     from emonet_lightning.reporting.run_report import final_table, write_report
 
+    stop = functools.partial(interruption.check, str(folder))
+    stop()
     bundle = HeadsBundle.load(last)
     export = config["export"]
     if last != folder:
@@ -172,6 +218,7 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
                 atomic_write(folder / name, (last / name).read_bytes())
     if config["neutral"]:
         export_command(run=str(folder), out=str(folder), neutral=str(locate(config["neutral"], None)))
+    stop()
     if export:
         export_command(
             run=str(folder),
@@ -180,8 +227,10 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
             onnx_images="onnx_images" in export,
             released="released" in export,
         )
+    stop()
     agreement = read_agreement(folder, bundle.taxonomy)
     write_report(folder, names, bundle.taxonomy, agreement=agreement)
+    stop()
     if not config["trainer"]["fast_dev_run"]:
         _mark_done(folder)
     console().print(final_table(folder, names, bundle.taxonomy, agreement=agreement))
