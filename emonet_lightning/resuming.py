@@ -63,6 +63,8 @@ class Attempt:
         if self.resume == "never":
             return None
         named = Path(asked) if asked and not is_pruned(asked, folder) else None
+        if named and _newest_step(folder) < 0:
+            return named  # there is no choice: it is looked at when it is loaded
         step = _step(named, identity) if named else -1
         if named and _newest_step(folder) <= step:
             return named
