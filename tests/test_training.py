@@ -14,6 +14,7 @@ from emonet_lightning.cli import main
 from emonet_lightning.errors import UsageError
 from emonet_lightning.objective import HeadOptions, Remaining
 from emonet_lightning.parallel import step_cost
+from emonet_lightning.sample_ledger import SampleLedger
 from emonet_lightning.saving import IntervalCheckpoint
 from emonet_lightning.schedule import bounded_steps
 
@@ -180,6 +181,18 @@ def test_patience_ends_a_head_and_with_the_last_one_the_run(model, big, tmp_path
     assert (tmp_path / "manifest.json").is_file()
     with pytest.raises(UsageError, match=r"best_heads\.patience: -1"):
         BestHeads(patience=-1)
+
+
+@pytest.mark.parametrize("options", [{}, {"val_check_interval": 2}], ids=str)
+def test_workers_leave_out_the_pairs_of_finished_heads(model, big, capsys, options):
+    runs = []
+    for workers in (0, 2):
+        module = model(standardise=False)
+        data = big(mode="images", sampling="balanced", batch_size=400, num_workers=workers)
+        fit(module, data, 2, [Finish(range(30)), SampleLedger()], limit_train_batches=4, **options)
+        runs.append(heads_of(module))
+        assert "epoch 1: 400 samples expected = 400 used + 0 skipped" in capsys.readouterr().err, workers
+    assert same(*runs)
 
 
 def test_bfloat16_products_train_float32_weights_and_are_named_in_the_record(model, big):

@@ -1,7 +1,7 @@
 """Loaders: which batches a run trains on and is judged by, made in this process or by workers."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -16,15 +16,38 @@ from emonet_lightning.errors import EmoNetError
 Sampling = Literal["rows", "balanced"]
 
 
-class _ErrorsAsItems(Dataset[Any]):
+class _Asked(NamedTuple):
+    """What a worker is asked for."""
+
+    positions: list[Position]
+    left_out: frozenset[int] | None
+    """Heads that had finished when it was asked: its copy of the batches was made before; None: rows have all heads."""
+
+
+class _PositionsForWorkers(Positions):
+    """Positions of an epoch, each call's with the heads that are left out by then."""
+
+    def __init__(self, positions: Positions, batches: RowBatches | PairBatches) -> None:
+        super().__init__(positions.num_steps, positions.steps_per_call)
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        for positions in super().__iter__():
+            yield _Asked(positions, self.batches.left_out if isinstance(self.batches, PairBatches) else None)
+
+
+class _ForWorkers(Dataset[Any]):
     """Batches made in other processes: an error of the project's comes back as it is, in one line."""
 
     def __init__(self, batches: RowBatches | PairBatches) -> None:
         self.batches = batches
 
-    def __getitem__(self, positions: list[Position]) -> Any:
+    def __getitem__(self, asked: _Asked) -> Any:
+        batches = self.batches
+        if isinstance(batches, PairBatches) and asked.left_out not in (None, batches.left_out):
+            batches.leave_out(asked.left_out or ())
         try:
-            return self.batches[positions]
+            return batches[asked.positions]
         except EmoNetError as error:
             return error
 
@@ -40,9 +63,9 @@ class PlannedLoader(DataLoader[Any]):
 
     def __init__(self, batches: RowBatches | PairBatches, positions: Positions, num_workers: int = 0) -> None:
         super().__init__(
-            _ErrorsAsItems(batches) if num_workers else batches,
+            _ForWorkers(batches) if num_workers else batches,
             batch_size=None,
-            sampler=positions,  # type: ignore[arg-type]
+            sampler=_PositionsForWorkers(positions, batches) if num_workers else positions,  # type: ignore[arg-type]
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             collate_fn=_as_is,
