@@ -4,6 +4,7 @@
 itself: of one-bit flips in a saved file 99 % load, to wrong weights.
 """
 
+import contextlib
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
-from emonet_lightning.encoder_files import weights_digest
+from emonet_lightning.encoder_files import _record_path, remember_digest, weights_digest
 from emonet_lightning.errors import DataError, MissingInputError, OutputError, UsageError
 from emonet_lightning.io import atomic_write, atomic_write_named, make_folder, sha256_file
 from emonet_lightning.messages import is_first_process, say
@@ -83,7 +84,10 @@ class VerifiedCheckpointIO(CheckpointIO):
                     f"{written}: was not read back as it was written; the disk is failing, choose another"
                 )
         else:
-            atomic_write(path, lambda temporary: torch.save(checkpoint, temporary))
+            # a name that is written again: without a record, a kill between the two leaves no digest to differ from
+            with contextlib.suppress(OSError):
+                _record_path(path.absolute()).unlink(missing_ok=True)
+            remember_digest(path, atomic_write(path, lambda temporary: torch.save(checkpoint, temporary)))
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
@@ -99,12 +103,13 @@ class VerifiedCheckpointIO(CheckpointIO):
 def load_verified(path: Path | str) -> dict[str, Any]:
     """Return the content of a checkpoint on the CPU, after its digest, counters and values were looked at.
 
-    The digest is that of its name; of a file without, the one that was recorded when it was first used.
+    The digest is that of its name; of a file without, the one that was recorded when it was written or first used.
 
     Raises:
         UsageError: an address on a network.
         MissingInputError: no such file.
         DamagedCheckpoint: damaged, no checkpoint, impossible counters, or values that are not finite.
+        OutputError: the operating system does not read it.
     """
     if "://" in str(path):
         raise UsageError(f"{path}: a checkpoint is a local file; download it, look at its digest, and name the file")
@@ -114,19 +119,35 @@ def load_verified(path: Path | str) -> dict[str, Any]:
     name = _NAME.fullmatch(path.name)
     try:
         if name is None:
-            weights_digest(path, verify=True)
+            _compare_with_record(path)
         elif (found := sha256_file(path)) != name[2]:
             raise DamagedCheckpoint(f"{path}: damaged checkpoint (sha256 {found[:12]}, its name says {name[2][:12]})")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except DataError as error:
-        raise DamagedCheckpoint(str(error)) from error
+    except (DamagedCheckpoint, MissingInputError):
+        raise
     except OSError as error:
-        raise OutputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise _unreadable(path, error) from error
     except Exception as error:  # PyTorch raises RuntimeError, EOFError, UnpicklingError, KeyError, ...
         reason = " ".join(str(error).split("\n")[0].split())[:150] or type(error).__name__
         raise DamagedCheckpoint(f"{path}: not a checkpoint that can be read without running code ({reason})") from error
     _check_content(path, content, int(name[1]) if name else None)
     return cast(dict[str, Any], content)
+
+
+def _compare_with_record(path: Path) -> None:
+    try:
+        weights_digest(path, verify=True)
+    except DataError as error:
+        raise DamagedCheckpoint(
+            f"{path}: content changed since first use: copy the checkpoint again if it is damaged; if it was replaced "
+            f"on purpose, delete {_record_path(path.absolute())}"
+        ) from error
+
+
+def _unreadable(path: Path, error: OSError) -> OutputError | MissingInputError:
+    if isinstance(error, FileNotFoundError):
+        return MissingInputError(f"{path}: no such checkpoint")
+    return OutputError(f"{path}: cannot be read ({error.strerror or error})")
 
 
 def check_run(checkpoint: Mapping[str, Any], expected: Mapping[str, str], where: Path | str) -> None:
@@ -155,13 +176,15 @@ def check_run(checkpoint: Mapping[str, Any], expected: Mapping[str, str], where:
 def newest_valid(folder: Path | str, expected: Mapping[str, str]) -> Path | None:
     """Return the newest checkpoint by step that is whole, of this run, and complete; None where there is none at all.
 
-    Damaged files and those of other runs are moved to `set_aside/` and named.
+    Damaged files and those of other runs are moved to `set_aside/` and named; those that the operating system does
+    not read are named and stay.
 
     Raises:
         DataError: there are checkpoints, but none that can be used; or another encoder, taxonomy or preprocessing.
     """
-    folder, refused = Path(folder), ""
-    for path in _newest_first(folder):
+    folder = Path(folder)
+    refused: list[str] = []
+    for path in _newest_first(folder, refused):
         try:
             content = load_verified(path)
             check_run(content, expected, path)
@@ -170,13 +193,16 @@ def newest_valid(folder: Path | str, expected: Mapping[str, str]) -> Path | None
         except MissingInputError:  # another process set it aside meanwhile
             continue
         except (DamagedCheckpoint, ForeignCheckpoint) as error:
-            refused = refused or str(error)
+            refused.append(str(error))
             _set_aside(path, str(error))
+        except OutputError as error:
+            refused.append(_pass_over(error))
     if not refused and any((folder / SET_ASIDE).glob("*")):
-        refused = f"all are in {SET_ASIDE}/"
+        refused.append(f"all are in {SET_ASIDE}/")
     if refused:
         raise DataError(
-            f"{folder}: no checkpoint can be used ({refused}); copy a good one back, or begin anew with --resume never"
+            f"{folder}: no checkpoint can be used ({refused[0]}); copy a good one back, "
+            "or begin anew with --resume never"
         )
     return None
 
@@ -194,7 +220,7 @@ def best_heads_files(folder: Path, steps: list[int]) -> set[Path]:
     return {files[own] for step in steps for own in sorted(own for own in files if own <= step)[-2:]}
 
 
-def _newest_first(folder: Path) -> Iterator[Path]:
+def _newest_first(folder: Path, refused: list[str]) -> Iterator[Path]:
     """Yield all checkpoints by falling step; only those that do not say theirs are read for it."""
     steps = [(found.step, found.path) for found in named_checkpoints(folder)]
     for path in folder.glob("*.ckpt"):
@@ -205,7 +231,14 @@ def _newest_first(folder: Path) -> Iterator[Path]:
                 continue
             except DamagedCheckpoint as error:
                 _set_aside(path, str(error))
+            except OutputError as error:
+                refused.append(_pass_over(error))
     yield from (path for _, path in sorted(steps, reverse=True))
+
+
+def _pass_over(error: OutputError) -> str:
+    say(f"{error}; the one before is tried")
+    return str(error)
 
 
 def _set_aside(path: Path, reason: str, folder: Path | None = None) -> None:
@@ -226,7 +259,11 @@ def _check_companions(folder: Path, content: Mapping[str, Any]) -> None:
         file = state.get("file") if isinstance(state, dict) else None
         if file:
             path = folder / str(file["name"])
-            if not path.is_file() or sha256_file(path) != file["sha256"]:
+            try:
+                whole = path.is_file() and sha256_file(path) == file["sha256"]
+            except OSError as error:
+                raise _unreadable(path, error) from error
+            if not whole:
                 step = content["global_step"]
                 raise DamagedCheckpoint(f"{path}: best heads of the checkpoint of step {step} are missing or damaged")
 

@@ -1,5 +1,6 @@
 """Checkpoints: whole or absent, looked at before they are trusted, the newest good one taken."""
 
+import errno
 import os
 import shutil
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from small_runs import fit, newest
 
-from emonet_lightning import checkpoints
+from emonet_lightning import checkpoints, encoder_files
 from emonet_lightning.callbacks import BestHeads
 from emonet_lightning.checkpoints import (
     DamagedCheckpoint,
@@ -160,6 +161,65 @@ def test_a_foreign_file_is_hashed_at_first_use_and_compared_ever_after(folder):
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.raises(DamagedCheckpoint, match="content changed since first use"):
         load_verified(path)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_run_may_write_a_checkpoint_under_one_name_again(folder, monkeypatch, killed):
+    path, content = folder / "last.ckpt", content_of(folder)
+    VerifiedCheckpointIO().save_checkpoint(content, path)
+    assert load_verified(path)["global_step"] == 9
+    if killed:  # after the file was renamed, before its digest was kept
+        monkeypatch.setattr(checkpoints, "remember_digest", lambda *_: None)
+    VerifiedCheckpointIO().save_checkpoint({**content, "global_step": 12}, path)
+    encoder_files._digests.clear()  # as in another process
+    assert load_verified(path)["global_step"] == 12
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedCheckpoint, match=r"content changed since first use.* checkpoint") as caught:
+        load_verified(path)
+    assert "encoder" not in str(caught.value)
+
+
+def test_one_that_cannot_be_read_is_named_and_the_one_before_taken(folder, monkeypatch, capsys):
+    bad, good = (found.path for found in named_checkpoints(folder))
+    other, digest = folder / "last.ckpt", checkpoints.sha256_file
+    shutil.copy(bad, other)
+
+    def failing(path):
+        if path in (bad, other):
+            raise OSError(errno.EIO, "Input/output error")
+        return digest(path)
+
+    monkeypatch.setattr(checkpoints, "sha256_file", failing)
+    monkeypatch.setattr(encoder_files, "sha256_file", failing)
+    assert newest_valid(folder, IDENTITY) == good
+    said = capsys.readouterr().err
+    for path in (bad, other):
+        assert f"{path}: cannot be read (Input/output error); the one before is tried" in said
+        assert path.is_file()
+    monkeypatch.setattr(checkpoints, "sha256_file", lambda path: failing(bad))
+    with pytest.raises(DataError, match=r"no checkpoint can be used .*cannot be read"):
+        newest_valid(folder, IDENTITY)
+
+
+def test_best_heads_that_cannot_be_read_are_named_and_the_checkpoint_before_taken(folder, monkeypatch, capsys):
+    names = [load_verified(found.path)["callbacks"]["BestHeads"]["file"]["name"] for found in named_checkpoints(folder)]
+    digest = checkpoints.sha256_file
+
+    def failing(path):
+        if path.name == names[0]:
+            raise OSError(errno.EIO, "Input/output error")
+        return digest(path)
+
+    monkeypatch.setattr(checkpoints, "sha256_file", failing)
+    if names[0] == names[1]:
+        with pytest.raises(DataError, match="no checkpoint can be used"):
+            newest_valid(folder, IDENTITY)
+    else:
+        assert newest_valid(folder, IDENTITY) == named_checkpoints(folder)[1].path
+    assert f"{folder / names[0]}: cannot be read" in capsys.readouterr().err
+    assert len(named_checkpoints(folder)) == 2
 
 
 def test_a_checkpoint_that_does_not_fit_is_not_begun(folder, monkeypatch):
