@@ -54,9 +54,11 @@ def _stuck(path: Path, progress: list[Any]) -> tuple[int, str]:
     entries = []
     for line in read_bytes(path).splitlines() if path.is_file() else []:
         try:
-            entries.append(json.loads(line))
+            entry = json.loads(line)
         except ValueError:  # its writer was killed
             continue
+        if isinstance(entry, dict) and "event" in entry:  # the end of a line may be a number
+            entries.append(entry)
     count, outcome, cause = 0, "", ""
     for entry in reversed(entries):
         if entry.get("event") == "end":

@@ -39,6 +39,16 @@ def test_other_starts_go_on(tmp_path, case):
             path.write_bytes(path.read_bytes()[:-20])
 
 
+@pytest.mark.parametrize("line", ["5", "[]", "null", '"start"', "{}"])
+def test_lines_that_are_no_entries_are_skipped(tmp_path, line):
+    for _ in range(3):
+        crash(tmp_path, [0, 1, 0])
+        with (tmp_path / "attempts.jsonl").open("a") as stream:
+            stream.write(f"{line}\n")
+    with pytest.raises(CrashLoopError):
+        begin_attempt(tmp_path, [0, 1, 0], 3)
+
+
 @pytest.fixture
 def words(small_sets, encoder_options, tmp_path):
     return [
