@@ -219,6 +219,11 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
         )
     if trainer["max_epochs"] == -1 and trainer["max_steps"] == -1:
         raise UsageError("trainer.max_epochs: -1 has no end, which the learning rate's schedule needs; name a number")
+    if trainer.get("strategy") not in (None, "auto", "ddp"):
+        raise UsageError(
+            f"trainer.strategy: {str(trainer['strategy'])[:80]}: only auto and ddp make sure that all processes train "
+            "the same; use ddp (heads fit on one device, so there is nothing to shard)"
+        )
     plain = {key: value for key, value in trainer.items() if key not in _BUILT and not _names_class(value)}
     try:
         Trainer(**plain, logger=False, enable_checkpointing=False, enable_progress_bar=False)
