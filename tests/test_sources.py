@@ -184,6 +184,18 @@ def test_tar_of_image_and_json_is_read_in_place(tmp_path):
     assert open_source(path, TAXONOMY, columns={"annotations": "votes"})[0].ratings == {"generated": {"awe": 1.0}}
 
 
+def test_a_label_that_changes_in_place_makes_another_set(tmp_path):
+    members = [(f"{n}.jpg", encoded(n)) for n in range(9)] + [(f"{n}.json", b'{"Elation": 3}') for n in range(9)]
+    members.sort(key=lambda member: member[0])
+    path = Path(write_tar(tmp_path / "big.tar", *members))
+    before = open_source(str(path), TAXONOMY).fingerprint()
+    assert open_source(str(path), TAXONOMY).fingerprint() == before
+    content = path.read_bytes()
+    place = content.index(b"Elation", content.index(b"5.json")) + len(b'Elation": ')
+    path.write_bytes(content[:place] + b"7" + content[place + 1 :])
+    assert open_source(str(path), TAXONOMY).fingerprint() != before
+
+
 def test_damaged_and_unpaired_tars_are_refused(tmp_path):
     pairs = [
         (f"{row}.{end}", content)

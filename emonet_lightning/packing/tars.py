@@ -1,5 +1,7 @@
 """Tar files of images with a JSON each (the layout of WebDataset) as a source; members are read in place."""
 
+import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,8 +106,15 @@ class TarSource:
         )
 
     def fingerprint(self) -> str:
-        """Digest of names, places and sizes of all members."""
-        return fingerprint([[f.name for f in self.files], self.members, self._columns, self._group])
+        """Digest of names, places and sizes of all members, and of what the JSONs say: a label may change in place."""
+        said = hashlib.sha256()
+        for tar, members in itertools.groupby(self.members, key=lambda member: member.tar):
+            with self.files[tar].open("rb") as stream:
+                for member in members:
+                    stream.seek(member.json_offset)
+                    said.update(stream.read(member.json_bytes))
+        names = [file.name for file in self.files]
+        return fingerprint([names, self.members, self._columns, self._group, said.hexdigest()])
 
     def _record(self, index: int) -> dict[str, Any]:
         member = self.members[index]
