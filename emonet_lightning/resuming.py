@@ -1,7 +1,7 @@
 """One start of a run: what it goes on from, whether it may, and what is noted of how it ended."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,14 @@ from emonet_lightning import slurm
 from emonet_lightning.attempts import DONE as ENDED
 from emonet_lightning.attempts import INTERRUPTED, begin_attempt, end_attempt
 from emonet_lightning.checkpoints import FOLDER, check_run, load_verified, named_checkpoints, newest_valid, replace_all
-from emonet_lightning.data.plan import features_folder
+from emonet_lightning.data.face_data import FaceDataModule
+from emonet_lightning.data.plan import EMBEDDED, cache_root, embedded_name, features_folder
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint
 from emonet_lightning.errors import DataError, InterruptedRunError, MissingInputError, UsageError
 from emonet_lightning.io import fingerprint, remove_temporary
 from emonet_lightning.judging import RUN_FILE
 from emonet_lightning.messages import is_first_process, say
+from emonet_lightning.packing.packed import MANIFEST, PackedSet
 from emonet_lightning.preflight import check_same_run, decisive
 from emonet_lightning.run_identity import IDENTITY_FILE, run_id
 from emonet_lightning.taxonomy import Taxonomy
@@ -166,13 +168,19 @@ def _resume(config: dict[str, Any]) -> str:
 
 
 @contextmanager
-def attempt(folder: Path, stages: list[Path], config: dict[str, Any]) -> Iterator[Attempt]:
+def attempt(
+    folder: Path,
+    stages: list[Path],
+    config: dict[str, Any],
+    data: Sequence[tuple[FaceDataModule, FaceDataModule | None]],
+) -> Iterator[Attempt]:
     """Begin a start of a run, and note its end.
 
     Args:
         folder: of the run, held against others.
         stages: folders of its stages.
-        config: with `resume`, `ckpt_path`, `max_stuck_restarts` and `data`.
+        config: with `resume`, `ckpt_path` and `max_stuck_restarts`.
+        data: what unfinished stages train and test on.
 
     Raises:
         UsageError: `resume` beside `ckpt_path`.
@@ -195,7 +203,7 @@ def attempt(folder: Path, stages: list[Path], config: dict[str, Any]) -> Iterato
                 (own / DONE).unlink(missing_ok=True)
                 replace_all(own / FOLDER)
     run = Attempt(run_id(folder), resume)
-    begin_attempt(folder, _progress(stages, config), config["max_stuck_restarts"])
+    begin_attempt(folder, _progress(stages, data), config["max_stuck_restarts"])
     try:
         yield run
     except InterruptedRunError:
@@ -207,10 +215,28 @@ def attempt(folder: Path, stages: list[Path], config: dict[str, Any]) -> Iterato
     end_attempt(folder, ENDED)
 
 
-def _progress(stages: list[Path], config: dict[str, Any]) -> list[int]:
-    """How far a run is: finished stages, steps in the newest checkpoint of the others, blocks of features."""
+def _progress(stages: list[Path], data: Sequence[tuple[FaceDataModule, FaceDataModule | None]]) -> list[int]:
+    """How far a run is: finished stages, steps in the newest checkpoint of the others, blocks of its features."""
+    if not is_first_process():  # only the first one notes it
+        return []
     finished = [own for own in stages if (own / DONE).is_file()]
     steps = [found.step for own in stages if own not in finished for found in named_checkpoints(own / FOLDER)]
-    options = config["data"]["init_args"] if config["data"] else {}
-    blocks = sum(1 for _ in features_folder(options.get("cache_dir")).glob("*/*.safetensors"))
+    caches = {cache for train, _ in data for cache in _caches(train, train.views)}
+    caches |= {cache for _, test in data if test is not None for cache in _caches(test, 1)}
+    blocks = sum(1 for cache in caches for _ in cache.glob("*.safetensors"))
     return [len(finished), max(steps, default=0), blocks]
+
+
+def _caches(data: FaceDataModule, views: int) -> Iterator[Path]:
+    """Yield the folders of features that a run can add to: another job's, beside them, are no progress of it."""
+    from emonet_lightning.data.embeddings import plan_cache
+
+    for part in data.parts if data.mode == "cached" else ():
+        places = [Path(part.path).expanduser()]
+        if part.path.startswith(EMBEDDED):  # made at first use; before that it has no features
+            made = (cache_root(data.cache_dir) / "embedded").glob(f"{embedded_name(part.path)}-*/{MANIFEST}")
+            places = [path.parent for path in made]
+        for place in places:
+            packed, features = PackedSet.open(place), features_folder(data.cache_dir)
+            plan = plan_cache(packed, data.encoder, features, views, data.augmentation, data.seed)
+            yield from {block.folder for blocks in plan.blocks for block in blocks}

@@ -81,11 +81,12 @@ def fit(argv: list[str]) -> None:
     ]
     if unfinished:  # else only export and report are left, which need no data
         check_run(unfinished)
+    data = [cli.build_data() for cli in unfinished]
     make_folder(folder)
     with _claimed(folder):
         if _is_finished(folder, names, parsed):  # another process had the folder meanwhile
             return
-        with slurm.requeued(), said_once(folder), attempt(folder, own, parsed[0]) as run:
+        with slurm.requeued(), said_once(folder), attempt(folder, own, parsed[0], data) as run:
             if names:
                 overrides = [
                     {"name": name, "overrides": without(config, *NOT_THE_RUN)}

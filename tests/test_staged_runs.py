@@ -176,3 +176,21 @@ def test_a_signal_after_the_last_batch_stops_the_run(words, small_sets, tmp_path
     code, said = forking.run(words)
     assert code == 0, said
     assert (tmp_path / "run" / "DONE").is_file()
+
+
+def test_features_that_another_job_encodes_are_no_progress(words, tmp_path):
+    """Each start is killed at its first step, while another job adds features of its own to the same folder."""
+    cache = tmp_path / "cache"
+    words = [*words, f"--data.cache_dir={cache}", "--max_stuck_restarts=2"]
+    killed = {"EMONET_FAILPOINT": "step=*@opened=kill"}
+    codes = []
+    for number in range(3):
+        codes.append(forking.run(words, env=killed)[0])
+        other = cache / "features" / f"another{number}" / "000000.safetensors"
+        other.parent.mkdir()
+        other.touch()
+    # the first start began without features, and the second one with them
+    assert codes == [-signal.SIGKILL] * 3
+    code, said = forking.run(words)
+    assert code == 70, said
+    assert "started 2 times without getting further" in said
