@@ -10,6 +10,7 @@ from small_inputs import binary_parquet, by_key, images, write, write_parquet
 from toy_faces import TAXONOMY, encoded
 
 from emonet_lightning.errors import DataError, MissingInputError
+from emonet_lightning.packing.folders import list_images
 from emonet_lightning.packing.sources import open_source
 from emonet_lightning.taxonomy import Taxonomy
 
@@ -194,6 +195,28 @@ def test_a_label_that_changes_in_place_makes_another_set(tmp_path):
     place = content.index(b"Elation", content.index(b"5.json")) + len(b'Elation": ')
     path.write_bytes(content[:place] + b"7" + content[place + 1 :])
     assert open_source(str(path), TAXONOMY).fingerprint() != before
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    members = [("0.jpg", encoded(0)), ("0.json", b'{"Elation": 1, "Elation": 6}')]
+    with pytest.raises(DataError, match=r"big\.tar, sample '0': not valid JSON \(key 'Elation' is there twice\)"):
+        open_source(write_tar(tmp_path / "big.tar", *members), TAXONOMY)
+
+
+def test_no_image_of_a_folder_is_left_out_silently_or_taken_twice(tmp_path):
+    folder = tmp_path / "images"
+    (folder / "inner").mkdir(parents=True)
+    for name in ("a.jpg", "inner/b.jpg"):
+        (folder / name).write_bytes(encoded(0))
+    (folder / "notes.txt").write_text("no image")
+    assert list_images(folder) == ["a.jpg", "inner/b.jpg"]
+    (folder / "extra").write_bytes(encoded(1))
+    with pytest.raises(DataError, match="extra: an image by its content"):
+        list_images(folder)
+    (folder / "extra").unlink()
+    (folder / "inner" / "up").symlink_to(folder)
+    with pytest.raises(DataError, match=r"inner/up: a link to a folder that is read already"):
+        list_images(folder)
 
 
 def test_damaged_and_unpaired_tars_are_refused(tmp_path):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from emonet_lightning.errors import DataError, MissingInputError
-from emonet_lightning.image_files import OTHER_SUFFIXES, SUFFIXES
+from emonet_lightning.image_files import OTHER_SUFFIXES, SUFFIXES, looks_like_an_image
 from emonet_lightning.io import fingerprint, read_bytes
 from emonet_lightning.packing.images import MAX_BYTES
 from emonet_lightning.packing.samples import RawSample, normalise_key
@@ -22,19 +22,27 @@ def list_images(folder: Path) -> list[str]:
 
     Raises:
         MissingInputError: no such folder, or no image in it.
-        DataError: images of other formats, which would be lost silently.
+        DataError: images of other formats or names, which would be lost silently; a folder that is met twice.
     """
     if not folder.is_dir():
         raise MissingInputError(f"{folder}: no such folder")
-    found = []
+    found, seen = [], set()
     for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            raise DataError(f"{place}: a link to a folder that is read already ({real}); remove it")
+        seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            suffix = Path(name).suffix.lower()
-            if suffix in OTHER_SUFFIXES and not name.startswith("."):
-                raise DataError(f"{Path(place) / name}: only JPEG, PNG and WebP are read; convert or remove it")
-            if suffix in SUFFIXES and not name.startswith("."):
-                found.append((Path(place) / name).relative_to(folder).as_posix())
+            path, suffix = Path(place) / name, Path(name).suffix.lower()
+            if name.startswith("."):
+                continue
+            if suffix in OTHER_SUFFIXES:
+                raise DataError(f"{path}: only JPEG, PNG and WebP are read; convert or remove it")
+            if suffix in SUFFIXES:
+                found.append(path.relative_to(folder).as_posix())
+            elif looks_like_an_image(path):
+                raise DataError(f"{path}: an image by its content; name it .jpg, .png or .webp, or remove it")
     if not found:
         raise MissingInputError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}) in it or below it")
     return sorted(found)

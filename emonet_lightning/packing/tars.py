@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,7 +121,7 @@ class TarSource:
         member = self.members[index]
         content = self._read(index, member.json_offset, member.json_bytes)
         try:
-            record = json.loads(content)
+            record = json.loads(content, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{self._where(index)}: not valid JSON ({error})") from error
         if not isinstance(record, dict):
@@ -156,6 +157,15 @@ class TarSource:
     def _where(self, index: int) -> str:
         member = self.members[index]
         return f"{self.files[member.tar]}, sample '{member.name}'"
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that is there twice: which of its values is meant?"""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"key '{name}' is there twice")
+    return found
 
 
 def _inner(record: dict[str, Any]) -> dict[str, Any]:
