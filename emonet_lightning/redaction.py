@@ -42,7 +42,8 @@ _SHAPES = [
         r"(?<![\w/@.-])(?<!revision[ =:])(?<!revision=')(?<!commit[ =:])(?<!commit=')[0-9a-f]{40}(?![\w/.-])",
     )
 ]
-_USERINFO = re.compile(r"(?<=://)[^\s/@'\"]+(?=@)")
+# a password may hold @ unescaped, or / (which is then no port's)
+_USERINFO = re.compile(r"(?<=://)(?:[^\s/'\"]+|[^\s/@:'\"]+:(?!\d+[/?#])[^\s'\"]+)(?=@)")
 _QUERY = re.compile(
     r"([?&](?:[\w.-]*(?:token|key|signature|secret|password|credential)|sig|auth|code)=)[^&\s'\"#]+", re.IGNORECASE
 )

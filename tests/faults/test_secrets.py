@@ -30,7 +30,7 @@ FILES = {"netrc": f"{WORD}netrc", "git remote": f"ghp_{WORD}gitremote1234"}
 CONFIG = {
     "key of a mapping": {"api_key": f"{WORD}configkey"},
     "nested key": {"service": {"client_secret": f"{WORD}confignested"}},
-    "address with a password": {"source": f"https://user:{WORD}configurl@host.invalid/set"},
+    "address with a password": {"source": f"https://user:a@{WORD}configurl@host.invalid/set"},
     "signed address": {"source": f"https://bucket.invalid/x.tar?X-Amz-Expires=9&X-Amz-Signature={WORD}signature"},
     "header": {"header": f"Authorization: Bearer {WORD}bearer"},
     "by its shape": {"remark": f"made with xoxb-{WORD}slack"},
@@ -86,7 +86,7 @@ def outputs(place, scenes):
     subprocess.run(["git", "remote", "add", "origin", remote], cwd=repository, check=True)
     told = {name.replace(" ", "_"): value for name, value in CONFIG.items()}
     logger = {"class_path": "WandbLogger", "init_args": {"offline": True}, "dict_kwargs": {"config": told}}
-    logger["dict_kwargs"]["notes"] = f"https://user:{WORD}notes@host.invalid"
+    logger["dict_kwargs"]["notes"] = f"https://user:a/{WORD}notes@host.invalid"
     config = folder / "own.yaml"
     config.write_text(yaml.safe_dump({"trainer": {"logger": logger}}))
     base = [*scenes["tested"].words, f"--config={config}"]
