@@ -48,11 +48,16 @@ class InterruptedRunError(EmoNetError):
 
 
 class SaidElsewhere(EmoNetError):
-    """Another process of the run has printed the cause; this one only ends, with the same exit code."""
+    """Another process of the run has printed the cause; this one only ends, with the same exit code.
 
-    def __init__(self, cause: BaseException) -> None:
-        super().__init__(str(cause))
-        self.exit_code = getattr(cause, "exit_code", 1)
+    Args:
+        exit_code: of the process that failed first.
+        seen: what this process met, which often is no more than the other one's absence.
+    """
+
+    def __init__(self, exit_code: int, seen: str) -> None:
+        super().__init__(seen)
+        self.exit_code = exit_code
 
 
 class EnvironmentProblem(EmoNetError):

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-from emonet_lightning.errors import EmoNetError, InterruptedRunError, SaidElsewhere, UsageError
+from emonet_lightning.errors import EmoNetError, InterruptedRunError, OutputError, SaidElsewhere, UsageError
 from emonet_lightning.io import fingerprint, sha256_file
 from emonet_lightning.messages import is_first_process
 
@@ -27,6 +28,7 @@ _PARENT = "EMONET_PARENT"
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 8.0  # for a process to end by itself after another one has died
 _noted: set[Path] = set()
+_folders: list[Path] = []  # of the run that this process works at
 # of a process: where it reads and writes, and with which devices, workers and threads
 _EACH_ITS_OWN = {
     *("out", "ckpt_path", "init_heads_from", "cache_dir", "default_root_dir", "logger", "resume", "max_stuck_restarts"),
@@ -97,6 +99,7 @@ def said_once(folder: Path) -> Iterator[None]:
     """
     if is_first_process():
         (folder / FAILURE_FILE).unlink(missing_ok=True)
+    _folders.append(folder)
     try:
         yield
     except Exception as error:
@@ -105,28 +108,63 @@ def said_once(folder: Path) -> Iterator[None]:
         plain = error
         if not isinstance(error, EmoNetError) and is_transport_error(error):
             plain = InterruptedRunError(f"{folder}: a process of this run has died; the same command goes on")
-        if not note_failure(folder):
-            raise SaidElsewhere(plain) from error
+        if not note_failure(folder, plain):
+            raise SaidElsewhere(noted_code(folder), str(plain)) from error
         if plain is error:
             raise
         raise plain from error
     else:
         if is_first_process():
             (folder / FAILURE_FILE).unlink(missing_ok=True)
+    finally:
+        _folders.remove(folder)
 
 
-def note_failure(folder: Path) -> bool:
-    """Say that this process has failed; returns whether it is the first one that did."""
+def note_failure(folder: Path, error: BaseException | None = None) -> bool:
+    """Say that this process has failed, and the exit code that it leads to, for all processes to end with.
+
+    Args:
+        folder: of the run.
+        error: why; the exception that is being handled by default.
+
+    Returns:
+        Whether it is the first process that failed.
+    """
     if folder in _noted:
         return True
     try:
-        os.close(os.open(folder / FAILURE_FILE, os.O_CREAT | os.O_EXCL))
+        handle = os.open(folder / FAILURE_FILE, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:
         return False
     except OSError:  # a folder that cannot be written: better said twice than never
         return True
     _noted.add(folder)
+    with contextlib.suppress(OSError), open(handle, "w") as stream:  # without a code the others end as interrupted
+        stream.write(f"{exit_code(error or sys.exception())}\n")
     return True
+
+
+def noted_code(folder: Path, default: int = InterruptedRunError.exit_code) -> int:
+    """Return the exit code of the process that failed first; `default` where none is noted."""
+    for _ in range(10):  # between the file and its content
+        try:
+            return int((folder / FAILURE_FILE).read_text())
+        except ValueError:
+            time.sleep(_POLL_SECONDS / 10)
+        except OSError:
+            break
+    return default
+
+
+def exit_code(error: BaseException | None) -> int:
+    """Return the code that a command ends with after an error."""
+    if isinstance(error, EmoNetError):
+        return error.exit_code
+    if error is None or isinstance(error, KeyboardInterrupt) or is_transport_error(error):
+        return InterruptedRunError.exit_code
+    if isinstance(error, MisconfigurationException):
+        return UsageError.exit_code
+    return OutputError.exit_code if isinstance(error, OSError) else 1
 
 
 def is_transport_error(error: BaseException) -> bool:
@@ -165,7 +203,7 @@ def _watch_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_POLL_SECONDS)
     time.sleep(_GRACE_SECONDS)
-    os._exit(InterruptedRunError.exit_code)
+    os._exit(_code_of_run())
 
 
 def _watch_children(children: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -178,9 +216,20 @@ def _watch_children(children: Sequence[subprocess.Popen[bytes]]) -> None:
     for child in children:
         with contextlib.suppress(OSError):
             child.kill()
-    how = f"was killed by signal {-dead.returncode}" if dead.returncode < 0 else f"ended with {dead.returncode}"
-    print(f"error: process {rank} of this run {how}; the same command goes on", file=sys.stderr, flush=True)
-    os._exit(InterruptedRunError.exit_code)
+    code = _code_of_run(max(dead.returncode, 0) or InterruptedRunError.exit_code)
+    if not _said_by_another():
+        how = f"was killed by signal {-dead.returncode}" if dead.returncode < 0 else f"ended with {dead.returncode}"
+        goes_on = "; the same command goes on" if code == InterruptedRunError.exit_code else ""
+        print(f"error: process {rank} of this run {how}{goes_on}", file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+def _code_of_run(default: int = InterruptedRunError.exit_code) -> int:
+    return noted_code(_folders[-1], default) if _folders else default
+
+
+def _said_by_another() -> bool:
+    return bool(_folders) and _folders[-1] not in _noted and (_folders[-1] / FAILURE_FILE).exists()
 
 
 def _world_size() -> int:

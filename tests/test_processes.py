@@ -11,10 +11,13 @@ from pathlib import Path
 
 import forking
 import pytest
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from safetensors.torch import load_file
 from small_runs import newest
 
 import emonet_lightning
+from emonet_lightning.errors import DataError
+from emonet_lightning.processes import note_failure, noted_code, run_fingerprints
 
 
 @pytest.fixture
@@ -108,10 +111,10 @@ def test_other_code_in_one_process_is_refused(words, tmp_path):
     assert "process 1 has other code" in said
 
 
-def limited(argv):
+def asked_for_more(argv):
     from emonet_lightning.cli import main
 
-    return main([*argv, "--trainer.limit_train_batches=2"])
+    return main([*argv, "--trainer.log_every_n_steps=7"])
 
 
 def seeing_a_damaged_file(argv):
@@ -133,7 +136,7 @@ def seeing_a_damaged_file(argv):
 
 def refused_by_both(words, target):
     children = forking.start_all(words, targets=(None, target))
-    codes = [child.wait(60) for child in children]
+    codes = [child.wait(120) for child in children]
     said = "".join(child.said() for child in children)
     assert codes == [2, 2], said
     assert said.count("error:") == 1
@@ -141,19 +144,111 @@ def refused_by_both(words, target):
     return said
 
 
-def test_other_limits_in_one_process_are_refused(words, tmp_path):
-    said = refused_by_both([*words, f"--out={tmp_path / 'run'}"], limited)
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"out": "there", "data": {"num_workers": 2, "path": "big"}}, True),
+        ({"trainer": {"devices": 2, "accelerator": "cuda", "limit_train_batches": 5}}, True),
+        ({"trainer": {"devices": 1, "accelerator": "cpu", "limit_train_batches": 2}}, False),
+        ({"best_heads": {"patience": 1}}, False),
+        ({"data": {"num_workers": 1, "path": "other"}}, False),
+    ],
+)
+def test_processes_differ_in_what_is_each_ones_own(change, same):
+    config = {
+        "out": "here", "data": {"num_workers": 1, "path": "big"}, "best_heads": {"patience": 0},
+        "trainer": {"devices": 1, "accelerator": "cpu", "limit_train_batches": 5},
+    }  # fmt: skip
+    assert (run_fingerprints({**config, **change}) == run_fingerprints(config)) is same
+
+
+def test_another_option_in_one_process_is_refused(words, tmp_path):
+    """One that two starts of a run may differ in, so that only the meeting of the processes shows it."""
+    said = refused_by_both([*words, f"--out={tmp_path / 'run'}"], asked_for_more)
     assert "process 1 has other configuration" in said
 
 
 def test_another_checkpoint_in_one_process_is_refused(words, tmp_path):
     words = [*words, "--trainer.max_epochs=5", f"--out={tmp_path / 'run'}"]
     children = forking.start_all(words, extra=({"EMONET_FAILPOINT": "step=*@renamed=SIGTERM#3"}, {}))
-    assert [child.wait(60) for child in children] == [75, 75]
+    assert [child.wait(120) for child in children] == [75, 75]
     last = newest(tmp_path / "run" / "checkpoints")
     said = refused_by_both(words, seeing_a_damaged_file)
     assert "process 1 has other checkpoint to go on from (step=" in said
     assert f"than process 0 ({last.name[:24]})" in said
+
+
+def meeting_bad_data(argv):
+    from emonet_lightning.cli import main
+    from emonet_lightning.errors import DataError
+    from emonet_lightning.training import HeadTraining
+
+    whole, steps = HeadTraining.training_step, []
+
+    def training_step(self, *args):
+        steps.append(1)
+        if len(steps) == 4:
+            raise DataError("rows that only this process reads are wrong")
+        return whole(self, *args)
+
+    HeadTraining.training_step = training_step
+    return main(argv)
+
+
+def test_an_error_of_the_second_process_is_what_the_run_ends_with(words, tmp_path):
+    words = [*words, "--model.parallel=ddp", f"--out={tmp_path / 'run'}"]
+    children = forking.start_all(words, targets=(None, meeting_bad_data))
+    codes = [child.wait(120) for child in children]
+    said = "".join(child.said() for child in children)
+    assert codes == [65, 65], said
+    assert said.count("error:") == 1
+    assert "only this process reads" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DataError("x"), 65), (OSError(5, "Input/output error"), 74), (ValueError("x"), 1), (KeyboardInterrupt(), 75),
+        (RuntimeError("[gloo] Connection closed by peer"), 75), (MisconfigurationException("x"), 2),
+    ],
+)  # fmt: skip
+def test_a_failure_is_noted_with_its_exit_code(tmp_path, error, code):
+    assert noted_code(tmp_path) == 75
+    try:
+        raise error
+    except BaseException:
+        assert note_failure(tmp_path)
+    assert noted_code(tmp_path) == code
+    assert note_failure(tmp_path, DataError("the same process again"))
+    assert noted_code(tmp_path) == code
+    (tmp_path / ".failure").write_text("")
+    assert noted_code(tmp_path) == 75
+
+
+WATCHING = """
+import subprocess, sys, time
+from pathlib import Path
+from emonet_lightning import processes
+processes._GRACE_SECONDS = 0.1
+processes._folders.append(Path(sys.argv[1]))
+processes._watch_children([subprocess.Popen([sys.executable, "-c", sys.argv[2]])])
+"""
+
+
+@pytest.mark.parametrize(
+    ("child", "code", "message"),
+    [
+        ("import sys; open('.failure', 'w').write('65'); sys.exit(65)", 65, ""),
+        ("import sys; sys.exit(78)", 78, "process 1 of this run ended with 78"),
+        ("import os; os.kill(os.getpid(), 9)", 75, "process 1 of this run was killed by signal 9; the same command"),
+    ],
+)
+def test_a_first_process_that_waits_ends_as_the_other_one_did(tmp_path, child, code, message):
+    command = [sys.executable, "-c", WATCHING, str(tmp_path), child]
+    ended = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert ended.returncode == code, ended.stderr
+    assert message in ended.stderr
+    assert ended.stderr.count("error:") == bool(message)
 
 
 def test_a_port_that_is_taken_ends_all_processes(words, tmp_path):
