@@ -67,7 +67,7 @@ def test_a_run_that_crashes_at_one_place_ends_with_70(words, tmp_path, monkeypat
     for _ in range(5):
         fail_points._times.clear()
         codes.append(main(words))
-    assert codes == [74, 74, 74, 74, 70], 'the first start has encoded, which is progress'
+    assert codes == [74, 74, 74, 74, 70], "the first start has encoded, which is progress"
     assert "started 3 times without getting further (OutputError" in capsys.readouterr().err
     monkeypatch.delenv("EMONET_FAILPOINT")
     assert main(words) == 0
