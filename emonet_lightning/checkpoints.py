@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
-from emonet_lightning.encoder_files import _record_path, remember_digest, weights_digest
+from emonet_lightning.encoder_files import digest_record, remember_digest, weights_digest
 from emonet_lightning.errors import DataError, MissingInputError, OutputError, UsageError
 from emonet_lightning.io import atomic_write, atomic_write_named, make_folder, sha256_file
 from emonet_lightning.messages import is_first_process, say
@@ -86,7 +86,7 @@ class VerifiedCheckpointIO(CheckpointIO):
         else:
             # a name that is written again: without a record, a kill between the two leaves no digest to differ from
             with contextlib.suppress(OSError):
-                _record_path(path.absolute()).unlink(missing_ok=True)
+                digest_record(path).unlink(missing_ok=True)
             remember_digest(path, atomic_write(path, lambda temporary: torch.save(checkpoint, temporary)))
 
     def load_checkpoint(
@@ -140,7 +140,7 @@ def _compare_with_record(path: Path) -> None:
     except DataError as error:
         raise DamagedCheckpoint(
             f"{path}: content changed since first use: copy the checkpoint again if it is damaged; if it was replaced "
-            f"on purpose, delete {_record_path(path.absolute())}"
+            f"on purpose, delete {digest_record(path)}"
         ) from error
 
 

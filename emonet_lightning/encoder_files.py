@@ -138,7 +138,7 @@ def weights_digest(path: Path | str, pinned: str | None = None, *, verify: bool 
     if pinned is None and before is not None and digest != before:
         raise DataError(
             f"{path}: content changed since first use (sha256 {digest[:12]}, recorded {str(before)[:12]}): fetch it "
-            f"again if it is damaged; if it was replaced on purpose, pin encoder.sha256 or delete {_record_path(path)}"
+            f"again if it is damaged; if it was replaced on purpose, pin encoder.sha256 or delete {digest_record(path)}"
         )
     if record is None or (record["size"], record["mtime_ns"], record["sha256"]) != (*key[1:], digest):
         remember_digest(path, digest)
@@ -152,18 +152,20 @@ def remember_digest(path: Path, digest: str) -> None:
     stat = path.stat()
     record = {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest}
     try:
-        atomic_write(_record_path(path), json.dumps(record) + "\n")
+        atomic_write(digest_record(path), json.dumps(record) + "\n")
     except EmoNetError as error:  # a home without write permission costs one hash per process, no more
         logger.debug("digest not kept: %s", error)
 
 
-def _record_path(path: Path) -> Path:
+def digest_record(path: Path) -> Path:
+    """Return the file in which the digest of a weight file is kept, whether it is there or not."""
+    path = path.absolute()
     root = Path(os.environ.get("EMONET_CACHE") or "~/.cache/emonet_lightning").expanduser()
     return root / "weights" / f"{sha256_bytes(str(path).encode())[:32]}.json"
 
 
 def _recall(path: Path) -> dict[str, Any] | None:
-    place = _record_path(path)
+    place = digest_record(path)
     if not place.is_file():
         return None
     try:
