@@ -129,7 +129,7 @@ def sixteen() -> Image.Image:
 
 NOT_READ = "not a readable JPEG, PNG or WebP image"
 bad(25, "zero bytes", lambda: b"", "the file is empty", "empty")
-bad(26, "truncated JPEG", lambda: jpeg()[: len(jpeg()) // 2], NOT_READ, "damaged")
+bad(26, "truncated JPEG", lambda: jpeg()[: len(jpeg()) // 2], NOT_READ, "truncated")
 bad(26, "JPEG truncated near its end", lambda: jpeg()[:-40], NOT_READ, "truncated")
 bad(26, "truncated JPEG of one byte", lambda: jpeg()[:1], NOT_READ, "format")
 bad(26, "truncated PNG", lambda: saved(picture())[:-30], NOT_READ, "truncated")
