@@ -118,6 +118,22 @@ def spec(small_encoder):
     return EncoderSpec("timm/test_efficientnet", weights=str(small_encoder), size=64)
 
 
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """A packed set of toy faces, for a file's tests to read."""
+    from toy_faces import pack_toy
+
+    return pack_toy(tmp_path_factory.mktemp("toy") / "set")
+
+
+@pytest.fixture
+def copied(packed, tmp_path) -> Path:
+    """Folder with a copy of it, to be changed."""
+    for file in packed.path.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path
+
+
 @pytest.fixture
 def model(spec):
     """Builds a small module after a fixed seed."""

@@ -24,18 +24,6 @@ from emonet_lightning.packing.shard_writer import read_notes
 from emonet_lightning.packing.shards import PackedSet, RawSample
 
 
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory) -> PackedSet:
-    return pack_toy(tmp_path_factory.mktemp("toy") / "set")
-
-
-@pytest.fixture
-def copied(packed, tmp_path) -> Path:
-    for file in packed.path.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    return tmp_path
-
-
 def test_packing_twice_and_with_two_processes_gives_equal_bytes(packed, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MIN_IMAGES_PER_PROCESS", 1)
     pack_toy(tmp_path / "again")

@@ -1,7 +1,6 @@
 """Packed sets: nothing is read back that was not packed."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,18 +11,6 @@ from toy_faces import TAXONOMY, Listed, ToyFaces, encoded, pack_toy
 from emonet_lightning.errors import DataError, MissingInputError
 from emonet_lightning.packing.leaks import shared_images
 from emonet_lightning.packing.shards import PackedSet, RawSample
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory) -> PackedSet:
-    return pack_toy(tmp_path_factory.mktemp("toy") / "set")
-
-
-@pytest.fixture
-def copied(packed, tmp_path) -> Path:
-    for file in packed.path.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    return tmp_path
 
 
 def test_plain_webdataset_reads_the_shards(packed):

@@ -13,18 +13,6 @@ from emonet_lightning.io import sha256_bytes, sha256_file
 from emonet_lightning.packing.shards import PackedSet, RawSample
 
 
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory) -> PackedSet:
-    return pack_toy(tmp_path_factory.mktemp("toy") / "set")
-
-
-@pytest.fixture
-def copied(packed, tmp_path) -> Path:
-    for file in packed.path.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    return tmp_path
-
-
 def rewrite(folder: Path, edit) -> None:
     """Change a manifest and make its digest anew, as a program that knows the format would."""
     path = folder / "manifest.json"
