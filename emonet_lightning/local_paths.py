@@ -1,8 +1,9 @@
-"""Paths that must be local: an address is refused before any library gets it; several would fetch and trust."""
+"""Paths as users write them: `~` is expanded, and an address is refused before a library fetches and trusts it."""
 
 import re
+from pathlib import Path
 
-from emonet_lightning.errors import UsageError
+from emonet_lightning.errors import MissingInputError, UsageError
 
 _ADDRESS = re.compile(r"^\s*(?:[A-Za-z][A-Za-z0-9+.-]*:(?://|:)|(?:pipe|data|file|javascript):|//[^/])", re.IGNORECASE)
 
@@ -27,3 +28,16 @@ def refuse_address(value: str, option: str) -> None:
             f"{option}: '{value.split('?')[0].split('@')[-1][:100]}' is an address; nothing is read from the network "
             "but by `fetch`: bring the file here and give its path"
         )
+
+
+def expand_home(path: str) -> Path:
+    """Return a path in which `~` and `~NAME` have become the home of that user.
+
+    Raises:
+        MissingInputError: no such user here, or one without a home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        home = Path(path).parts[0]
+        raise MissingInputError(f"{path}: '{home}' is nobody's home on this machine; write the full path") from error

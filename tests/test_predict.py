@@ -23,6 +23,7 @@ from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, O
 from emonet_lightning.heads import EmotionHeads
 from emonet_lightning.io import save_tensors
 from emonet_lightning.packing.samples import RawSample
+from emonet_lightning.packing.seals import state_root
 from emonet_lightning.packing.shards import pack
 from emonet_lightning.predict import EmotionRecognizer, predict_command
 from emonet_lightning.recognizer import Predictions, load_bundle
@@ -309,6 +310,9 @@ def test_home_of_a_user_who_is_not_there_is_one_line(
     monkeypatch.setenv("EMONET_CACHE", "~nosuchuser/cache")
     with pytest.raises(MissingInputError, match="~nosuchuser/cache: "):
         cache_root(None)
+    monkeypatch.setenv("EMONET_STATE", "~nosuchuser/state")
+    with pytest.raises(MissingInputError, match="^~nosuchuser/state: '~nosuchuser' is nobody's home"):
+        state_root()
 
 
 def test_bad_input_is_one_line_that_names_it(heads_dir: Path, faces: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from emonet_lightning.data.labels import LabelTable, resting_levels
 from emonet_lightning.data.pairs import BalancedPairs, RowPairs
 from emonet_lightning.data.rows import PairBatches, RowBatches
 from emonet_lightning.data.sampling import WINDOW_BLOCKS, TrainPlan, epoch_order
-from emonet_lightning.errors import DataError, MissingInputError, UsageError
+from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.local_paths import expand_home
 from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.packing.seals import Seal, refuse_sealed
 from emonet_lightning.taxonomy import Taxonomy
@@ -37,7 +38,7 @@ class Folds(NamedTuple):
 
 def cache_root(cache_dir: str | None) -> Path:
     """Return the folder for features and embedded sets: the option, `$EMONET_CACHE`, or `~/.cache/emonet_lightning`."""
-    return _expanded(cache_dir or os.environ.get("EMONET_CACHE") or "~/.cache/emonet_lightning")
+    return expand_home(cache_dir or os.environ.get("EMONET_CACHE") or "~/.cache/emonet_lightning")
 
 
 def features_folder(cache_dir: str | None) -> Path:
@@ -53,18 +54,10 @@ def locate(path: str, cache_dir: str | None) -> Path:
         MissingInputError: below the home of a user who is not known here.
     """
     if not path.startswith(EMBEDDED):
-        return _expanded(path)
+        return expand_home(path)
     from emonet_lightning.synthesis.embedded import pack_embedded
 
     return pack_embedded(embedded_name(path), cache_root(cache_dir) / "embedded")
-
-
-def _expanded(path: str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        home = Path(path).parts[0]
-        raise MissingInputError(f"{path}: '{home}' is nobody's home on this machine; write the full path") from error
 
 
 def embedded_name(path: str, option: str = "data.path") -> str:

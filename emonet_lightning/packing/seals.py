@@ -15,6 +15,7 @@ import numpy as np
 
 from emonet_lightning.errors import DataError, EmoNetError
 from emonet_lightning.io import fingerprint, read_json, write_json
+from emonet_lightning.local_paths import expand_home
 from emonet_lightning.messages import say
 
 _DIGITS = 32  # of 64 hex digits of an image's sha256: 128 bits
@@ -39,8 +40,12 @@ class Seal(NamedTuple):
 
 
 def state_root() -> Path:
-    """Return the folder of what must outlive sets and runs: `$EMONET_STATE`, or `~/.local/state/emonet_lightning`."""
-    return Path(os.environ.get("EMONET_STATE") or "~/.local/state/emonet_lightning").expanduser()
+    """Return the folder of what must outlive sets and runs: `$EMONET_STATE`, or `~/.local/state/emonet_lightning`.
+
+    Raises:
+        MissingInputError: below the home of a user who is not known here.
+    """
+    return expand_home(os.environ.get("EMONET_STATE") or "~/.local/state/emonet_lightning")
 
 
 def seal_of(packed: ImageSet) -> Seal:
