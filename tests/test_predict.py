@@ -311,7 +311,7 @@ def test_home_of_a_user_who_is_not_there_is_one_line(
     with pytest.raises(MissingInputError, match="~nosuchuser/cache: "):
         cache_root(None)
     monkeypatch.setenv("EMONET_STATE", "~nosuchuser/state")
-    with pytest.raises(MissingInputError, match="^~nosuchuser/state: '~nosuchuser' is nobody's home"):
+    with pytest.raises(MissingInputError, match=r"^~nosuchuser/state: '~nosuchuser' is nobody's home"):
         state_root()
 
 
