@@ -14,7 +14,7 @@ MAX_PIXELS = 50_000_000
 MAX_ASPECT = 50
 MAX_SCANS = 100
 """Of a JPEG: each is decoded over the whole picture, a progressive one of a camera has about ten."""
-DECODER = "rgb-2"
+DECODER = "rgb-3"
 """Version of `decode_image` and `EvalTransform`, part of every cache key: raise it when their pixels change."""
 _LOST = re.compile(
     r"premature end|bad huffman|bad arithmetic|found marker|truncated|\d{4,} extraneous bytes", re.IGNORECASE
@@ -28,8 +28,8 @@ def decode_image(data: bytes, name: str, out: np.ndarray | None = None) -> np.nd
 
     What becomes of each colour mode: RGB as it is (CMYK and YCCK as PIL converts them); grey and one bit in all three
     channels; 16-bit grey divided by 257 and rounded; 16-bit colour as PIL reads it, in 8 bits; palettes looked up;
-    transparency (RGBA, LA, in a palette or of one colour) laid on white. EXIF orientation is applied, once. Colour
-    profiles are ignored. Of an animation the first frame is taken.
+    transparency (RGBA, LA, in a palette, or of one colour or grey) laid on white. EXIF orientation is applied, once.
+    Colour profiles are ignored. Of an animation the first frame is taken.
 
     Args:
         data: the encoded file.
@@ -171,9 +171,12 @@ def check_size(width: int, height: int, name: str) -> None:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Return 8-bit RGB: 16-bit grey is scaled, not clipped; transparency is laid on white."""
-    if image.mode.startswith("I"):  # 16-bit grey: PIL's own conversion clips at 255
-        grey = np.asarray(image).astype(np.float64) / 257
-        return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):  # 16-bit grey: PIL's own conversion clips at 255 and knows no transparency
+        stored = np.asarray(image)
+        grey = (stored.astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8)
+        if (clear := image.info.get("transparency")) is not None:
+            grey[stored == clear] = 255
+        return Image.fromarray(grey).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")

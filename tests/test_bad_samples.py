@@ -3,14 +3,17 @@
 import io
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 from small_runs import fit
 from toy_faces import Listed, ToyFaces, digests, encoded, pack_toy
 
-from emonet_lightning.bad_samples import SkipBudget
+from emonet_lightning.bad_samples import BadSample, SkipBudget
+from emonet_lightning.decoding import decode_image
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.packing import shards
+from emonet_lightning.packing.images import inspect_image
 from emonet_lightning.packing.samples import RawSample
 from emonet_lightning.packing.shards import PackedSet
 from emonet_lightning.sample_ledger import SampleLedger
@@ -127,11 +130,53 @@ def test_each_bad_image_has_its_reason(tmp_path, image, reason):
     assert packed.manifest["left_out"] == {reason: 1}
 
 
+def one_colour(form):
+    """A picture that is stored as many values and seen as one colour."""
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)
+    stream, options = io.BytesIO(), {}
+    if form == "hidden colours":
+        image = Image.merge("RGBA", [Image.fromarray(noise)] * 3 + [Image.new("L", (40, 40))])
+    elif form == "white, half transparent":
+        image = Image.merge("LA", [Image.new("L", (40, 40), 255), Image.fromarray(noise)])
+    elif form == "palette":
+        image = Image.fromarray(noise % 2, "P")
+        image.putpalette((1, 2, 3) * 256)
+    elif form == "transparent palette":
+        image = Image.fromarray(noise, "P")
+        image.putpalette(np.arange(256).repeat(3).tolist())
+        options = {"transparency": bytes(256)}
+    else:
+        image = Image.fromarray(np.where(noise < 99, 257, 65535).astype(np.uint16))
+        options = {"transparency": 257}
+    image.save(stream, "PNG", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "form", ["hidden colours", "white, half transparent", "palette", "transparent palette", "16 bits, one transparent"]
+)
+def test_a_picture_that_is_seen_as_one_colour_is_blank(form):
+    content = one_colour(form)
+    assert np.ptp(decode_image(content, "x"), axis=(0, 1)).max() == 0
+    with pytest.raises(BadSample, match="all pixels have one colour") as caught:
+        inspect_image(content, "x", False)
+    assert caught.value.reason == "blank"
+
+
 def test_a_picture_of_one_colour_is_blank(tmp_path):
     stream = io.BytesIO()
     Image.new("RGB", (40, 40), "black").save(stream, "JPEG")
     with pytest.raises(DataError, match="all pixels have one colour"):
         pack_toy(tmp_path, Listed(RawSample("a", stream.getvalue(), {})), splits={"train": 1.0})
+
+
+def test_one_face_has_one_perceptual_hash_in_eight_and_sixteen_bits():
+    grey, hashes = np.asarray(Image.open(io.BytesIO(PNG)).convert("L")), set()
+    for pixels in (grey, grey.astype(np.uint16) * 257):
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        hashes.add(inspect_image(stream.getvalue(), "x", True)[1])
+    assert len(hashes) == 1
 
 
 def test_a_jpeg_of_several_pictures_is_its_first_one(tmp_path):

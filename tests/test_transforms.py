@@ -93,10 +93,16 @@ def test_every_colour_mode_becomes_rgb(picture, mode, kind, tolerance):
     assert np.abs(found - expected).max() <= tolerance
 
 
-def test_sixteen_bit_grey_is_scaled_not_clipped():
-    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(8, axis=0)
-    found = decode_image(encoded(Image.fromarray(ramp), "PNG"), "x")
-    assert np.array_equal(found[0, :, 0], np.arange(256))
+@pytest.mark.parametrize("clear", [None, 0, 7 * 257, 7 * 257 + 1])
+def test_sixteen_bit_grey_is_scaled_not_clipped_and_white_where_it_is_transparent(clear):
+    ramp = np.arange(256, dtype=np.uint16)[None] * 257 + np.array([[0], [1]] * 4, dtype=np.uint16)
+    ramp[:, 255] = 65535
+    found = decode_image(
+        encoded(Image.fromarray(ramp), "PNG", **({} if clear is None else {"transparency": clear})), "x"
+    )
+    expected = np.stack([np.arange(256)] * 8)
+    expected[ramp == clear] = 255  # the pixel of just this value, not its neighbour that has the same 8 bits
+    assert np.array_equal(found, expected[..., None].repeat(3, axis=2))
 
 
 def test_transparent_pixels_are_white():

@@ -1,7 +1,8 @@
 """Encoded images as found: which format, whether whole, and how alike.
 
 Only JPEG, PNG and WebP of bounded size are accepted, by content and whatever they are called; the header is read
-before anything is decoded: a small file can claim a picture that fills the memory. Animations are refused.
+before anything is decoded: a small file can claim a picture that fills the memory. Animations are refused, and so is
+what shows one colour only once it is decoded: through its palette, or because all that is not white is transparent.
 """
 
 import io
@@ -18,6 +19,7 @@ from emonet_lightning.decoding import (  # what is packed must be what can be de
     check_size,
     jpeg_pixels,
     smallest,
+    to_rgb,
     unreadable,
 )
 from emonet_lightning.errors import EnvironmentProblem
@@ -33,6 +35,8 @@ _ADAM7 = (
 )  # fmt: skip
 """Passes of an interlaced PNG: first column and row, steps to the next (PNG specification, 8.2)."""
 _PIECE = 2**20
+_PLAIN = ("RGB", "L", "CMYK", "1")
+"""Modes whose numbers are the colours."""
 
 
 def inspect_image(content: bytes, name: str, perceptual_hash: bool) -> tuple[Literal["jpg", "png", "webp"], int | None]:
@@ -71,6 +75,8 @@ def inspect_image(content: bytes, name: str, perceptual_hash: bool) -> tuple[Lit
             image.load()
             if extension == "png" and not _is_whole_png(content):
                 raise BadSample(f"{name}: the PNG file ends early (truncated); replace or remove it", "truncated")
+            if image.mode not in _PLAIN or image.has_transparency_data:
+                image = to_rgb(image)  # what is seen, not which numbers are stored
             _refuse_blank(image, name)
             value = int(str(imagehash.phash(image)), 16) if perceptual_hash else None
     except BadSample:
