@@ -2,7 +2,7 @@
 
 Heads in a bundle take un-normalised pooled features (after L2 normalisation where the manifest says so): a training
 run's standardisation is folded into layer 1 before it gets here. The manifest names the columns, the encoder and the
-output map, and pins the weights by sha256.
+output map, pins every file that was written with it by sha256, and ends with its own.
 """
 
 from dataclasses import dataclass, field
@@ -12,20 +12,20 @@ from typing import Any
 import torch
 
 from emonet_lightning import __version__
-from emonet_lightning.bundle_rules import FORMATS, check_weights, read_manifest
+from emonet_lightning.bundle_rules import FORMAT, check_weights, read_manifest
 from emonet_lightning.encoder_files import remember_digest, weights_digest
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
 from emonet_lightning.heads import WIDTHS, EmotionHeads, OutputMap
 from emonet_lightning.io import (
     atomic_write,
+    json_text,
     load_tensors,
     save_tensors,
-    write_json,
 )
 from emonet_lightning.losses import to_scores
+from emonet_lightning.signed_json import sign
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
 
-FORMAT = FORMATS[-1]
 WEIGHTS_FILE = "heads.safetensors"
 MANIFEST_FILE = "manifest.json"
 
@@ -80,8 +80,12 @@ class HeadsBundle:
                 "dtype and preprocessing of the manifest"
             )
 
-    def save(self, folder: Path | str) -> None:
+    def save(self, folder: Path | str, others: dict[str, str] | None = None) -> None:
         """Write weights and manifest, the manifest last: a folder without one is not a bundle.
+
+        Args:
+            folder: where to.
+            others: name -> sha256 of what else was written there of these heads, for the manifest.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -91,7 +95,8 @@ class HeadsBundle:
         if self.neutral_means is not None:
             tensors["neutral_means"] = self.neutral_means
         digest = save_tensors(folder / WEIGHTS_FILE, tensors, {"taxonomy": self.taxonomy.digest})
-        write_json(folder / MANIFEST_FILE, {**self.manifest(), "files": {WEIGHTS_FILE: digest}})
+        content = {**self.manifest(), "files": {WEIGHTS_FILE: digest, **(others or {})}}
+        atomic_write(folder / MANIFEST_FILE, sign(json_text(content)))
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest's content, without the digests of files."""
@@ -147,8 +152,6 @@ class HeadsBundle:
             training=manifest["training"],
         )
         bundle.neutral_means = tensors.pop("neutral_means", None)
-        if manifest["format"] == 1:
-            tensors = {name: t.transpose(1, 2) if name.endswith(".weight") else t for name, t in tensors.items()}
         try:
             bundle.heads.load_state_dict(tensors)
         except RuntimeError as error:
@@ -197,8 +200,8 @@ class HeadsBundle:
             bundle.neutral_origin = {"origin": "released constants (released outputs: raw minus mean-subtracted)"}
         return bundle
 
-    def save_released(self, folder: Path | str) -> list[Path]:
-        """Write `model_<slug>_best.pth` files in the released layout.
+    def save_released(self, folder: Path | str) -> dict[str, str]:
+        """Write `model_<slug>_best.pth` files in the released layout; returns name -> sha256.
 
         Raises:
             DataError: scores are not the heads' plain outputs, which that layout presumes.
@@ -209,14 +212,14 @@ class HeadsBundle:
                 "train with loss mse, mae or huber, or export safetensors or ONNX"
             )
 
-        paths = []
+        written = {}
         for column, slug in enumerate(self.taxonomy.slugs):
             path = Path(folder) / f"model_{slug}_best.pth"
             state = self.heads.head_state(column)
             digest = atomic_write(path, lambda temporary, state=state: torch.save(state, temporary))  # type: ignore[misc]
             remember_digest(path, digest)
-            paths.append(path)
-        return paths
+            written[path.name] = digest
+        return written
 
 
 def _read_pth(path: Path) -> dict[str, torch.Tensor]:

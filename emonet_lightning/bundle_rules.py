@@ -15,9 +15,10 @@ from safetensors import safe_open
 from emonet_lightning.errors import DataError, MissingInputError
 from emonet_lightning.heads import OutputMap
 from emonet_lightning.io import read_json
+from emonet_lightning.signed_json import read_signed
 
-FORMATS = (1, 2)
-"""1 held the weights of each head as [in, out]."""
+FORMAT = 3
+"""Of heads whose manifest ends with its own digest."""
 MAX_MANIFEST_BYTES = 64 * 2**20
 MAX_WIDTH = 2**20
 MAX_LAYERS = 64
@@ -41,7 +42,7 @@ def read_manifest(path: Path, weights: str) -> dict[str, Any]:
         weights: name of the file of weights whose digest it holds.
 
     Raises:
-        DataError: too large, no JSON, or a field that is missing or wrong, which is named.
+        DataError: too large, no JSON, changed, or a field that is missing or wrong, which is named.
     """
     if path.is_file() and path.stat().st_size > MAX_MANIFEST_BYTES:
         raise DataError(f"{path}: {path.stat().st_size:,} bytes; not a manifest of heads; {_REMEDY}")
@@ -50,7 +51,7 @@ def read_manifest(path: Path, weights: str) -> dict[str, Any]:
         _check(manifest, weights)
     except _WrongField as wrong:
         raise DataError(f"{path}: {wrong}; {_REMEDY}") from None
-    return manifest
+    return read_signed(path, _REMEDY)  # last: of a file that is no manifest at all, that is the better thing to say
 
 
 def check_weights(path: Path, manifest: dict[str, Any], where: Path) -> None:
@@ -96,15 +97,20 @@ def _check(manifest: Any, weights: str) -> None:
         raise _WrongField("not a manifest of heads (a mapping is needed)")
     if "format" not in manifest or "heads" not in manifest:
         raise _WrongField("not a manifest of heads ('format' or 'heads' is missing)")
-    if type(manifest["format"]) is not int or manifest["format"] not in FORMATS:
-        raise _WrongField(f"format {_shown(manifest['format'])}, this version reads {FORMATS[-1]}")
+    if type(manifest["format"]) is not int or manifest["format"] != FORMAT:
+        raise _WrongField(f"format {_shown(manifest['format'])}, this version reads {FORMAT}")
     _taxonomy(_field(manifest, "taxonomy", _mapping, "a mapping"))
     _encoder(_field(manifest, "encoder", _mapping, "a mapping"))
     _heads(_field(manifest, "heads", _mapping, "a mapping"))
     _field(manifest, "l2_normalise", _flag, "true or false")
     _field(manifest, "neutral_means", _or_null(_mapping), "a mapping or null")
     _field(manifest, "training", _mapping, "a mapping")
-    _field(_field(manifest, "files", _mapping, "a mapping"), weights, _digest, "a sha256 of 64 digits", "files.")
+    files = _field(manifest, "files", _mapping, "a mapping")
+    _field(files, weights, _digest, "a sha256 of 64 digits", "files.")
+    for name in files:
+        if not _word(name) or Path(name).name != name:
+            raise _WrongField(f"files: {_shown(name)} is not the name of a file beside it")
+        _field(files, name, _digest, "a sha256 of 64 digits", "files.")
 
 
 def _taxonomy(content: dict[str, Any]) -> None:
@@ -167,10 +173,7 @@ def _shapes(manifest: dict[str, Any]) -> dict[str, list[int]]:
     layout, heads = manifest["heads"], len(manifest["taxonomy"]["dimensions"])
     shapes = {}
     for depth, (inputs, outputs) in enumerate(itertools.pairwise([layout["in_features"], *layout["widths"], 1])):
-        shapes[f"layers.{depth}.weight"] = [
-            heads,
-            *((inputs, outputs) if manifest["format"] == 1 else (outputs, inputs)),
-        ]
+        shapes[f"layers.{depth}.weight"] = [heads, outputs, inputs]
         shapes[f"layers.{depth}.bias"] = [heads, outputs]
     if layout["num_thresholds"]:
         shapes["thresholds"] = [heads, layout["num_thresholds"]]

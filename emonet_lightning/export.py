@@ -8,6 +8,8 @@ import importlib.util
 import json
 import logging
 import os
+import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -20,17 +22,20 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from emonet_lightning.bundle import HeadsBundle
+from emonet_lightning.bundle import MANIFEST_FILE, WEIGHTS_FILE, HeadsBundle
+from emonet_lightning.bundle_rules import read_manifest
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder
 from emonet_lightning.errors import DataError, EmoNetError, EnvironmentProblem, UsageError
-from emonet_lightning.io import atomic_write, make_folder, write_errors
+from emonet_lightning.io import atomic_write, make_folder, sha256_file, write_errors
 from emonet_lightning.neutral import fit_neutral_means
 from emonet_lightning.recognizer import EmotionRecognizer, encoder_of, load_bundle
 
 PARITY = 1e-4
+_SCRATCH = ".onnx-"
 HEADS_GRAPH = "heads.onnx"
 IMAGES_GRAPH = "recognizer.onnx"
 _INLINE_BYTES = 1_500_000_000  # a protobuf file ends at 2 GiB; larger weights go to a second file
+_FORM = re.compile(r"(heads|recognizer)\.onnx(\.data)?|model_[^/]+_best\.pth")
 _BATCHES = (1, 5)
 
 
@@ -117,16 +122,35 @@ def export_bundle(
     """
     check_forms(bundle.output_map, bundle.l2_normalise, onnx=onnx or encoder is not None, released=released)
     make_folder(out)
-    lines = []
+    before = _forms(out)
+    for scratch in out.glob(f"{_SCRATCH}*"):  # of an export that was killed
+        shutil.rmtree(scratch, ignore_errors=True)
+    lines: list[str] = []
+    files: dict[str, str] = {}
     if onnx:
-        lines.append(_export_onnx(bundle, None, out / HEADS_GRAPH))
+        _export_onnx(bundle, None, out / HEADS_GRAPH, files, lines)
     if encoder is not None:
-        lines.append(_export_onnx(bundle, encoder, out / IMAGES_GRAPH))
+        _export_onnx(bundle, encoder, out / IMAGES_GRAPH, files, lines)
     if released:
-        paths = bundle.save_released(out)
-        lines.append(f"{out}: {len(paths)} files model_<slug>_best.pth")
-    bundle.save(out)
+        written = bundle.save_released(out)
+        lines.append(f"{out}: {len(written)} files model_<slug>_best.pth")
+        files |= written
+    bundle.save(out, files)
+    if stale := sorted(before - files.keys()):
+        for name in stale:  # of the heads that were here before: beside these they would be taken for theirs
+            (out / name).unlink(missing_ok=True)
+        lines.append(f"{out}: removed {', '.join(stale[:3])}{' ...' if len(stale) > 3 else ''} of an earlier export")
     return [f"{out}: heads.safetensors, manifest.json ({len(bundle.taxonomy)} heads)", *lines]
+
+
+def _forms(out: Path) -> set[str]:
+    """Names of what an earlier export wrote beside the heads, and nobody has changed since."""
+    try:
+        files = read_manifest(out / MANIFEST_FILE, WEIGHTS_FILE)["files"]
+    except EmoNetError:  # none, or not one that can be trusted with what to remove
+        return set()
+    own = {name: digest for name, digest in files.items() if _FORM.fullmatch(name) and (out / name).is_file()}
+    return {name for name, digest in own.items() if sha256_file(out / name) == digest}
 
 
 def check_forms(output_map: str, l2_normalise: bool, *, onnx: bool, released: bool) -> None:
@@ -156,12 +180,15 @@ def _need_onnx() -> None:
         raise EnvironmentProblem(f'export to ONNX needs {", ".join(missing)}; pip install "emonet-lightning[onnx]"')
 
 
-def _export_onnx(bundle: HeadsBundle, encoder: FrozenEncoder | None, path: Path) -> str:
+def _export_onnx(
+    bundle: HeadsBundle, encoder: FrozenEncoder | None, path: Path, files: dict[str, str], lines: list[str]
+) -> None:
+    """Write a graph; adds its files with their digests, and a line on it."""
     scorer = Scorer(bundle, encoder).eval()
     inputs = [_example(bundle, encoder, batch) for batch in _BATCHES]
     name = "features" if encoder is None else "images"
     size = sum(tensor.numel() * tensor.element_size() for tensor in scorer.state_dict().values())
-    with write_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".onnx-") as scratch:
+    with write_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=_SCRATCH) as scratch:
         draft = Path(scratch) / path.name
         with _export_errors(path), warnings.catch_warnings(), _quiet("torch.onnx"), torch.no_grad():
             warnings.simplefilter("ignore")  # the exporter's notes on its own internals
@@ -185,7 +212,8 @@ def _export_onnx(bundle: HeadsBundle, encoder: FrozenEncoder | None, path: Path)
             )
         for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == path.name):  # the graph last
             digest = atomic_write(path.parent / file.name, lambda temporary, file=file: os.replace(file, temporary))  # type: ignore[misc]
-    return f"{path}: {name} to scores, largest difference {worst:.1e}, sha256 {digest[:12]}"
+            files[file.name] = digest
+    lines.append(f"{path}: {name} to scores, largest difference {worst:.1e}, sha256 {digest[:12]}")
 
 
 def _example(bundle: HeadsBundle, encoder: FrozenEncoder | None, batch: int) -> torch.Tensor:

@@ -259,9 +259,14 @@ def read_json(path: Path | str, sha256: str | None = None) -> Any:
         raise DataError(f"{path}: not valid JSON ({error})") from error
 
 
+def json_text(content: Any) -> str:
+    """JSON with stable formatting; NaN and infinities become null."""
+    return json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path | str, content: Any) -> str:
-    """Write JSON atomically with stable formatting; returns its sha256. NaN and infinities are written as null."""
-    return atomic_write(path, json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write JSON atomically as `json_text` formats it; returns its sha256."""
+    return atomic_write(path, json_text(content))
 
 
 def save_tensors(path: Path | str, tensors: dict[str, "torch.Tensor"], metadata: dict[str, str] | None = None) -> str:

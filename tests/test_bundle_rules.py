@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import resource
 from collections.abc import Callable
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint
 from emonet_lightning.errors import DataError
 from emonet_lightning.heads import EmotionHeads
 from emonet_lightning.io import save_tensors
+from emonet_lightning.signed_json import sign
 from emonet_lightning.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.load("emonet40")
@@ -54,7 +56,7 @@ def heads(saved: Path, tmp_path: Path) -> Path:
 
 
 def change(folder: Path, field: str, value: Any) -> Path:
-    """Set one field, named with dots, of a folder's manifest; returns the manifest's path."""
+    """Set one field, named with slashes, of a folder's manifest, and sign it; returns the manifest's path."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     *way, last = field.split("/")
@@ -62,12 +64,15 @@ def change(folder: Path, field: str, value: Any) -> Path:
     for step in way:
         inner = inner[int(step) if step.isdigit() else step]
     inner[last] = value
-    path.write_text(json.dumps(manifest))
+    del manifest["sha256"]
+    path.write_text(sign(json.dumps(manifest)))
     return path
 
 
 WRONG = [
-    ("format", [2], "format"),
+    ("format", [3], "format"),
+    ("format", 2, "format 2, this version reads 3"),
+    ("format", 4, "format 4, this version reads 3"),
     ("encoder", [1], "encoder"),
     ("encoder/name", 5, "encoder.name"),
     ("encoder/name", "a\nb", "encoder.name"),
@@ -98,6 +103,8 @@ WRONG = [
     ("files", ["heads.safetensors"], "files"),
     ("files/heads.safetensors", 5, "files.heads.safetensors"),
     ("files/heads.safetensors", "x", "files.heads.safetensors"),
+    ("files", {"heads.safetensors": "0" * 64, "../heads.onnx": "0" * 64}, "files: '../heads.onnx'"),
+    ("files", {"heads.safetensors": "0" * 64, "heads.onnx": "x"}, "files.heads.onnx"),
     ("taxonomy", 1, "taxonomy"),
     ("taxonomy/digest", 5, "taxonomy.digest"),
     ("taxonomy/dimensions", [], "taxonomy.dimensions"),
@@ -140,6 +147,26 @@ def test_field_that_is_missing_is_named(field: str, heads: Path) -> None:
     (heads / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match=field):
         HeadsBundle.load(heads)
+
+
+def test_manifest_is_refused_whichever_byte_of_it_was_changed_and_however_often_it_says_its_digest(heads: Path) -> None:
+    path = heads / "manifest.json"
+    content = path.read_bytes()
+    places = random.Random(0).sample(range(len(content)), 200)
+    for place in [*places, *range(len(content) - 90, len(content) - 1)]:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(DataError, match=r"manifest\.json"):
+            HeadsBundle.load(heads)
+    changed = content.replace(b"anger", b"angst")
+    digest = content.rpartition(b'"sha256": ')[2].split(b"\n")[0]
+    for text in (
+        changed,
+        changed[:-3] + b',\n"sha256": ' + digest + b"\n}\n",
+        content[: content.rindex(b",")] + b"\n}",
+    ):
+        path.write_bytes(text)
+        with pytest.raises(DataError, match=r"manifest\.json: content changed since it was written; export the heads"):
+            HeadsBundle.load(heads)
 
 
 def test_manifest_that_fills_the_memory_is_not_read(heads: Path) -> None:

@@ -218,7 +218,7 @@ def test_missing_empty_and_foreign_folders_are_told_apart(refused, encoder_optio
     assert "holds no manifest.json; it is not a packed set" in line(tmp_path / "empty", 66)
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "manifest.json").write_text("{}")
-    assert "manifest.json: content changed since it was packed" in line(tmp_path / "foreign", 65)
+    assert "manifest.json: content changed since it was written" in line(tmp_path / "foreign", 65)
 
 
 def test_sets_for_something_else_are_refused(refused, small_sets, encoder_options, big):

@@ -19,7 +19,7 @@ from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_finger
 from emonet_lightning.errors import DataError, EnvironmentProblem, OutputError, UsageError
 from emonet_lightning.export import export_bundle, export_command
 from emonet_lightning.heads import EmotionHeads
-from emonet_lightning.io import save_tensors
+from emonet_lightning.io import save_tensors, sha256_file
 from emonet_lightning.recognizer import load_bundle
 from emonet_lightning.taxonomy import Taxonomy
 
@@ -164,26 +164,24 @@ def test_neither_and_both_sources_and_an_unwritable_folder_are_refused(heads_dir
         export_command(str(tmp_path / "file" / "out"), heads=str(heads_dir))
 
 
-@pytest.mark.parametrize(("version", "loads"), [(1, True), (3, False)])
-def test_heads_of_the_first_format_are_turned_and_those_of_a_later_one_refused(
-    version: int, loads: bool, encoder: EncoderSpec, tmp_path: Path
+def test_manifest_pins_all_that_was_written_and_what_an_earlier_export_wrote_is_removed(
+    heads_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundle = _bundle(encoder)
-    bundle.heads = EmotionHeads(40, 96, (16, 16))  # nothing but the format tells a transposed square from its reverse
-    features = torch.randn(5, 96)
-    expected = bundle.scores(features)
-    state = {
-        name: value.transpose(1, 2).contiguous() if name.endswith(".weight") else value
-        for name, value in bundle.heads.state_dict().items()
-    }
-    digest = save_tensors(tmp_path / "heads.safetensors", state)
-    manifest = {**bundle.manifest(), "format": version, "files": {"heads.safetensors": digest}}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    if loads:
-        assert torch.equal(HeadsBundle.load(tmp_path).scores(features), expected)
-    else:
-        with pytest.raises(DataError, match="format 3, this version reads 2"):
-            HeadsBundle.load(tmp_path)
+    (tmp_path / ".onnx-killed").mkdir()
+    export_command(str(tmp_path), heads=str(heads_dir), onnx=True, released=True)
+    files = json.loads((tmp_path / "manifest.json").read_text())["files"]
+    assert files == {path.name: sha256_file(path) for path in tmp_path.iterdir() if path.name != "manifest.json"}
+    assert len(files) == 42
+    kept = tmp_path / "model_anger_best.pth"
+    kept.write_bytes(b"somebody's own")
+    (tmp_path / "notes.txt").write_text("mine")
+    capsys.readouterr()
+    export_command(str(tmp_path), heads=str(heads_dir))
+    assert "removed heads.onnx, model_affection_best.pth, model_amusement_best.pth ..." in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "heads.safetensors", "manifest.json", kept.name, "notes.txt",
+    ]  # fmt: skip
+    assert list(json.loads((tmp_path / "manifest.json").read_text())["files"]) == ["heads.safetensors"]
 
 
 def test_damaged_heads_are_not_exported(heads_dir: Path, tmp_path: Path) -> None:

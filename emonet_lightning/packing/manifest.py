@@ -13,7 +13,7 @@ from rich.console import Console
 
 from emonet_lightning.bad_samples import BAD_SAMPLES, SkipBudget, in_words, reasons, write_bad_samples
 from emonet_lightning.errors import DataError
-from emonet_lightning.io import atomic_write, sha256_bytes
+from emonet_lightning.io import atomic_write
 from emonet_lightning.packing.packed import FORMAT, MANIFEST, RATINGS, VERSION, samples_digest
 from emonet_lightning.packing.samples import Source, ratings_line
 from emonet_lightning.packing.shard_writer import read_notes
@@ -24,6 +24,7 @@ from emonet_lightning.packing.splits import (
     near_duplicate_clusters,
     split_units,
 )
+from emonet_lightning.signed_json import sign
 from emonet_lightning.taxonomy import Taxonomy
 
 NearDuplicates = Literal["group", "error", "ignore"]
@@ -148,15 +149,14 @@ def _count(
 
 
 def _manifest_text(content: dict[str, Any]) -> str:
-    """One line per column; the last entry is the sha256 of everything before it, so that the file checks itself."""
+    """One line per column, and the digest of all."""
 
     def dump(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
 
     index = ",\n".join(f"  {dump(name)}: {dump(column)}" for name, column in content["index"].items())
     lines = [f"{dump(name)}: {dump(value)}" for name, value in content.items() if name != "index"]
-    body = "{\n" + ",\n".join([*lines, f'"index": {{\n{index}\n}}']) + ',\n"sha256": "'
-    return f'{body}{sha256_bytes(body.encode())}"\n}}\n'
+    return sign("{\n" + ",\n".join([*lines, f'"index": {{\n{index}\n}}']) + "\n}")
 
 
 def _check_unique(records: list[dict[str, Any]], shards: list[dict[str, Any]]) -> None:

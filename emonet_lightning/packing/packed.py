@@ -13,13 +13,14 @@ import numpy as np
 
 from emonet_lightning.bad_samples import BadSample
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
-from emonet_lightning.io import read_bytes, read_json, sha256_bytes
+from emonet_lightning.io import sha256_bytes
 from emonet_lightning.packing.local_paths import refuse_remote
 from emonet_lightning.packing.manifest_rules import check_manifest
 from emonet_lightning.packing.ratings_file import read_ratings
 from emonet_lightning.packing.seals import register
 from emonet_lightning.packing.verifying import DamagedSet, VerifyReport, inspect_set
 from emonet_lightning.ratings.long_form import Kind, Ratings
+from emonet_lightning.signed_json import read_signed
 
 FORMAT = "emonet_lightning packed set"
 VERSION = 1
@@ -85,12 +86,7 @@ class PackedSet:
             raise MissingInputError(f"{path}: no such folder; name one that `pack` made")
         if not (path / MANIFEST).is_file():
             raise MissingInputError(f"{path}: holds no {MANIFEST}; it is not a packed set, or packing did not finish")
-        content = read_bytes(path / MANIFEST)
-        body, mark, tail = content.rpartition(b'"sha256": "')
-        # nothing after the digest: JSON takes the last of two equal names
-        if b"".join(tail.split()) != sha256_bytes(body + mark).encode() + b'"}':
-            raise DataError(f"{path / MANIFEST}: content changed since it was packed; pack the set again")
-        manifest = read_json(path / MANIFEST)
+        manifest = read_signed(path / MANIFEST, "pack the set again")
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise DataError(f"{path / MANIFEST}: not the manifest of a packed set; name a folder that `pack` made")
         if manifest.get("version") != VERSION:
