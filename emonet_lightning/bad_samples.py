@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emonet_lightning.errors import DataError, UsageError
-from emonet_lightning.io import atomic_write
+from emonet_lightning.io import atomic_write, read_bytes
 
 BAD_SAMPLES = "bad_samples.jsonl"
 OPTION = "max_bad_fraction"
@@ -106,3 +106,18 @@ def write_bad_samples(path: Path, skips: Iterable[Skip]) -> None:
     """Write what was left out, a JSON line each."""
     lines = [json.dumps(skip._asdict(), ensure_ascii=False) for skip in skips]
     atomic_write(path, "".join(f"{line}\n" for line in lines))
+
+
+def read_bad_samples(path: Path) -> tuple[list[Skip], int]:
+    """Read what `write_bad_samples` wrote: what was left out, and how many lines are damaged."""
+    found = [_listed(line) for line in read_bytes(path).splitlines()]
+    return [skip for skip in found if skip is not None], found.count(None)
+
+
+def _listed(line: bytes) -> Skip | None:
+    """Return what a line of the list says; None of a damaged one."""
+    try:
+        skip = Skip(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return skip if all(isinstance(part, str) for part in skip) else None

@@ -4,7 +4,6 @@ Rows are counted where batches are made, as plain integers, so that counting nev
 the plan says, which knows nothing of reading. A difference, over all processes, is an error and not a log line.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from emonet_lightning.bad_samples import BAD_SAMPLES, Skip, SkipBudget, in_words, reasons, write_bad_samples
+from emonet_lightning.bad_samples import (
+    BAD_SAMPLES,
+    SkipBudget,
+    in_words,
+    read_bad_samples,
+    reasons,
+    write_bad_samples,
+)
 from emonet_lightning.errors import DataError
-from emonet_lightning.io import read_bytes
 from emonet_lightning.messages import is_first_process, say
 from emonet_lightning.processes import several
 
@@ -127,9 +132,9 @@ class SampleLedger(Callback):
         path = self.folder / BAD_SAMPLES
         known = {data.skip(row, reason) for row, reason in {**data.left_out, **self.skipped}.items()}
         if path.is_file():  # of an earlier start of this run
-            lines = [_listed(line) for line in read_bytes(path).splitlines()]
-            known |= {skip for skip in lines if skip is not None}
-            if damaged := lines.count(None):
+            listed, damaged = read_bad_samples(path)
+            known |= set(listed)
+            if damaged:
                 say(f"{path}: {damaged} lines of an earlier start cannot be read; the list is written without them")
         write_bad_samples(path, sorted(known))
         say(f"{path}: {len(known)} samples of the training set are skipped ({in_words(reasons(known))})")
@@ -175,15 +180,6 @@ class SampleLedger(Callback):
             self._said = f"; {line}"
         else:
             say(line)
-
-
-def _listed(line: bytes) -> Skip | None:
-    """Return what a line of the list says; None of a damaged one."""
-    try:
-        skip = Skip(**json.loads(line))
-    except (ValueError, TypeError, RecursionError):
-        return None
-    return skip if all(isinstance(part, str) for part in skip) else None
 
 
 def _left_out(batches: Any) -> Any:

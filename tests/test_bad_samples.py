@@ -64,6 +64,24 @@ def test_bad_images_within_the_budget_are_left_out_and_listed(tmp_path, monkeypa
     assert digests(again.path) == digests(packed.path)
 
 
+@pytest.mark.parametrize("damage", [None, b"[1]\n"])
+def test_a_finished_set_is_held_to_the_budget_that_is_asked_for_now(tmp_path, damage):
+    source = Bad(20, {3: encoded(3)[:-300], 7: b"hello"})
+    packed = pack_toy(tmp_path / "set", source, max_bad_fraction=0.1)
+    before = digests(packed.path)
+    assert pack_toy(tmp_path / "set", source, max_bad_fraction=0.2).num_samples == 18
+    with pytest.raises(DataError) as fresh:
+        pack_toy(tmp_path / "fresh", source, max_bad_fraction=0.05)
+    if damage is not None:  # nothing vouches for the list: the count is that of the set
+        (packed.path / "bad_samples.jsonl").write_bytes(damage)
+        before = digests(packed.path)
+    with pytest.raises(DataError, match=r"2 bad of 20 samples, max_bad_fraction 0\.05 allows 1") as caught:
+        pack_toy(tmp_path / "set", source, max_bad_fraction=0.05)
+    assert (str(caught.value) == str(fresh.value)) == (damage is None)
+    assert "\n" not in str(caught.value)
+    assert digests(packed.path) == before
+
+
 def test_the_good_samples_of_a_set_do_not_change_when_a_bad_one_is_among_them(tmp_path):
     packed = pack_toy(tmp_path / "bad", Bad(32, {5: b""}), max_bad_fraction=0.05)
     whole = pack_toy(tmp_path / "whole", ToyFaces(32))

@@ -18,7 +18,15 @@ from typing import Any
 from rich.console import Console
 
 from emonet_lightning import interruption
-from emonet_lightning.bad_samples import OPTION, TRAINING, SkipBudget, check_fraction
+from emonet_lightning.bad_samples import (
+    BAD_SAMPLES,
+    OPTION,
+    TRAINING,
+    Skip,
+    SkipBudget,
+    check_fraction,
+    read_bad_samples,
+)
 from emonet_lightning.errors import DataError, EnvironmentProblem, InterruptedRunError, UsageError
 from emonet_lightning.io import fingerprint, sha256_bytes
 from emonet_lightning.packing.claiming import already_packed, claimed
@@ -113,9 +121,21 @@ def pack(
                 num_shards = _write_shards(job, num_processes, progress, budget)
                 budget.check()
                 finish(source, taxonomy, out_dir, num_shards, inputs, options, budget, console)
-        return PackedSet.open(out_dir)
+                return PackedSet.open(out_dir)
+    packed = PackedSet.open(out_dir)
+    _check_left_out(packed, budget)
     console.print(f"{out_dir}: already holds this set (same names, sizes, labels and options); nothing to do")
-    return PackedSet.open(out_dir)
+    return packed
+
+
+def _check_left_out(packed: PackedSet, budget: SkipBudget) -> None:
+    """Hold a set that was finished under another budget to this one, in the words of packing it anew."""
+    path, num_skips = packed.path / BAD_SAMPLES, budget.expected - packed.num_samples
+    listed = read_bad_samples(path)[0] if path.is_file() else []
+    error = f"{path}: does not list all that was left out; delete {packed.path} and pack it again"
+    unlisted = Skip("?", "", "not listed", error)
+    budget.skips = [*listed, *[unlisted] * num_skips][:num_skips]  # the set counts, its list only names
+    budget.check()
 
 
 def _source_fingerprint(source: Source) -> str:
