@@ -16,13 +16,12 @@ from emonet_lightning.errors import MissingInputError, UsageError
 from emonet_lightning.evaluation.run_judgement import Judgement, judge_heads
 from emonet_lightning.io import fingerprint, read_json, sha256_bytes, write_json
 from emonet_lightning.packing.ledger import USE_FILE, record_test
-from emonet_lightning.preflight import decisive
 from emonet_lightning.run_cli import EmoNetCLI
+from emonet_lightning.same_run import RUN_FILE, decisive
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.tracking import log_test
 from emonet_lightning.yaml_files import dump_yaml, read_yaml
 
-RUN_FILE = "run.yaml"
 RESULTS_FILE = "results.json"
 AGREEMENT_FILE = "agreement.json"
 

@@ -3,7 +3,6 @@
 A missing folder in the last stage should cost seconds, not the days of the stages before it.
 """
 
-import inspect
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,28 +25,12 @@ from emonet_lightning.losses import OUTPUT_MAP
 from emonet_lightning.objective import head_options
 from emonet_lightning.packing.packed import MANIFEST, PackedSet
 from emonet_lightning.packing.seals import refuse_sealed, seal_of
-from emonet_lightning.redaction import redact
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.schedule import check_steps_per_call
 from emonet_lightning.synthesis.embedded import SPLITS
 from emonet_lightning.taxonomy import Taxonomy
-from emonet_lightning.yaml_files import read_yaml
 
 _BUILT = {"logger", "callbacks", "enable_checkpointing", "enable_progress_bar", "deterministic", "benchmark"}
-# a stage's starting heads are those of the stage before, wherever they lie
-_HARMLESS = {"init_heads_from", "num_workers", "num_threads", "cache_dir", "steps_per_call"}
-# options of the Trainer that decide what is trained or chosen, and what says the same as leaving them out: that is
-# left out, so that a run from before an option was looked at, with its checkpoints, still is the same run
-_UNSET: dict[str, tuple[Any, ...]] = {
-    "limit_train_batches": (None, 1.0),
-    "limit_val_batches": (None, 1.0),
-    "val_check_interval": (None, 1.0),
-    "check_val_every_n_epoch": (1,),
-    "min_epochs": (None,),
-    "min_steps": (None,),
-    "precision": (None, "32-true", "32", 32),
-    "callbacks": (None, []),
-}
 
 
 def check_run(stages: Sequence[EmoNetCLI]) -> None:
@@ -85,58 +68,6 @@ def check_run(stages: Sequence[EmoNetCLI]) -> None:
             refuse_sealed(packed, np.arange(len(packed)), seals)
     for before, after in itertools.pairwise(stages):
         _check_chain(before.run_config["model"], after.run_config["model"])
-
-
-def check_same_run(path: Path, config: dict[str, Any]) -> None:
-    """Refuse to go on in a folder whose run was another one: other data, model or seed.
-
-    Args:
-        path: `run.yaml` of the stage's folder; nothing is checked where there is none.
-        config: what is asked for now.
-
-    Raises:
-        UsageError: the first option that differs.
-    """
-    if not path.is_file():
-        return
-    before, now = (decisive(content) for content in (read_yaml(path), redact(config)))
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            first, second = (str(found.get(key, _unset(key)))[:200] for found in (before, now))
-            raise UsageError(
-                f"{path.parent}: holds a run with {key} {first}, now it is {second}; "
-                "choose another --out, or the same options"
-            )
-
-
-def decisive(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the dotted options that decide what is trained, not where or how fast."""
-    flat = {"seed_everything": config["seed_everything"]}
-    trainer, best = config["trainer"], config.get("best_heads") or {}
-    flat |= {f"trainer.{key}": trainer[key] for key in ("max_epochs", "max_steps")}
-    for key, unset in _UNSET.items():
-        value = trainer.get(key, unset[0])
-        # 1 is one batch, 1.0 is all of them
-        if not any(value == default and type(value) is type(default) for default in unset):
-            flat[f"trainer.{key}"] = value
-    flat |= {f"best_heads.{key}": value for key, value in best.items() if value != _unset(f"best_heads.{key}")}
-    todo = [(part, config[part]) for part in ("model", "data")]
-    while todo:
-        name, value = todo.pop()
-        if isinstance(value, dict) and value:
-            todo += [(f"{name}.{key}", inner) for key, inner in value.items() if key not in _HARMLESS]
-        else:
-            flat[name.replace(".init_args", "")] = value
-    return flat
-
-
-def _unset(key: str) -> Any:
-    """What a dotted option is where nobody sets it, as far as `decisive` leaves it out then."""
-    section, _, name = key.partition(".")
-    if section == "best_heads":
-        known = inspect.signature(BestHeads).parameters.get(name)
-        return known.default if known else None
-    return _UNSET.get(name, (None,))[0] if section == "trainer" else None
 
 
 def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> tuple[FaceDataModule, FaceDataModule | None]:

@@ -11,18 +11,16 @@ from emonet_lightning import slurm
 from emonet_lightning.attempts import DONE as ENDED
 from emonet_lightning.attempts import INTERRUPTED, begin_attempt, end_attempt
 from emonet_lightning.checkpoints import FOLDER, check_run, load_verified, named_checkpoints, newest_valid, replace_all
+from emonet_lightning.data.cache_folders import cache_folders
 from emonet_lightning.data.face_data import FaceDataModule
-from emonet_lightning.data.plan import EMBEDDED, cache_root, embedded_name, features_folder
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint
 from emonet_lightning.errors import DataError, InterruptedRunError, MissingInputError, UsageError
 from emonet_lightning.io import fingerprint, remove_temporary
-from emonet_lightning.judging import RUN_FILE
 from emonet_lightning.messages import is_first_process, say
-from emonet_lightning.packing.packed import MANIFEST, PackedSet
-from emonet_lightning.preflight import check_same_run, decisive
 from emonet_lightning.run_identity import IDENTITY_FILE, run_id
+from emonet_lightning.same_run import check_folder as check_folder
+from emonet_lightning.same_run import decisive
 from emonet_lightning.taxonomy import Taxonomy
-from emonet_lightning.yaml_files import read_yaml
 
 DONE = "DONE"
 """Marker of a finished run or stage: nothing else says so."""
@@ -101,53 +99,6 @@ def is_pruned(asked: str | None, folder: Path) -> bool:
     return name is not None and not Path(str(asked)).is_file() and int(name[1]) < _newest_step(folder)
 
 
-def check_folder(folder: Path, names: list[str], configs: list[dict[str, Any]]) -> None:
-    """Refuse to go on in a folder that holds another run; nothing is checked where there is none.
-
-    Args:
-        folder: of the run.
-        names: of its stages; none for a run of a single, unnamed one.
-        configs: of each stage.
-
-    Raises:
-        UsageError: other stages, or the first option that differs.
-        DataError: what is there is no record of a run.
-    """
-    top = _record(folder / RUN_FILE)
-    if top is not None:
-        before = [stage["name"] for stage in top.get("stages", [])]
-        if before != names:
-            kinds = [f"the stages {', '.join(kind)}" if kind else "no stages" for kind in (before, names)]
-            raise UsageError(
-                f"{folder}: holds a run of {kinds[0]}, now it is one of {kinds[1]}; choose another --out, "
-                "or the same stages"
-            )
-    for path, config in zip([folder / name for name in names] or [folder], configs, strict=True):
-        found = _record(path / RUN_FILE)
-        if found is not None and "stages" in found:
-            raise UsageError(f"{path}: holds a run of several stages, not one stage; choose another --out")
-        check_same_run(path / RUN_FILE, config)
-
-
-def _record(path: Path) -> dict[str, Any] | None:
-    """Return what a run's file says of it, where there is one."""
-    if not path.is_file():
-        return None
-    found = read_yaml(path)
-    whole = isinstance(found, dict)
-    if whole and "stages" in found:
-        stages = found["stages"]
-        whole = isinstance(stages, list) and len(stages) > 0
-        whole = whole and all(isinstance(stage, dict) and isinstance(stage.get("name"), str) for stage in stages)
-    elif whole:
-        trainer = found.get("trainer")
-        whole = {"seed_everything", "model", "data"} <= found.keys() and isinstance(trainer, dict)
-        whole = whole and {"max_epochs", "max_steps"} <= trainer.keys()
-    if not whole:
-        raise DataError(f"{path}: is no record of a run; copy a good one back, or choose another --out")
-    return dict(found)
-
-
 def _step(checkpoint: Path, identity: dict[str, str]) -> int:
     """Return the step of a checkpoint of this run."""
     content = load_verified(checkpoint)
@@ -221,22 +172,7 @@ def _progress(stages: list[Path], data: Sequence[tuple[FaceDataModule, FaceDataM
         return []
     finished = [own for own in stages if (own / DONE).is_file()]
     steps = [found.step for own in stages if own not in finished for found in named_checkpoints(own / FOLDER)]
-    caches = {cache for train, _ in data for cache in _caches(train, train.views)}
-    caches |= {cache for _, test in data if test is not None for cache in _caches(test, 1)}
+    caches = {cache for train, _ in data for cache in cache_folders(train, train.views)}
+    caches |= {cache for _, test in data if test is not None for cache in cache_folders(test, 1)}
     blocks = sum(1 for cache in caches for _ in cache.glob("*.safetensors"))
     return [len(finished), max(steps, default=0), blocks]
-
-
-def _caches(data: FaceDataModule, views: int) -> Iterator[Path]:
-    """Yield the folders of features that a run can add to: another job's, beside them, are no progress of it."""
-    from emonet_lightning.data.embeddings import plan_cache
-
-    for part in data.parts if data.mode == "cached" else ():
-        places = [Path(part.path).expanduser()]
-        if part.path.startswith(EMBEDDED):  # made at first use; before that it has no features
-            made = (cache_root(data.cache_dir) / "embedded").glob(f"{embedded_name(part.path)}-*/{MANIFEST}")
-            places = [path.parent for path in made]
-        for place in places:
-            packed, features = PackedSet.open(place), features_folder(data.cache_dir)
-            plan = plan_cache(packed, data.encoder, features, views, data.augmentation, data.seed)
-            yield from {block.folder for blocks in plan.blocks for block in blocks}
