@@ -100,7 +100,10 @@ def is_pruned(asked: str | None, folder: Path) -> bool:
 
 
 def _step(checkpoint: Path, identity: dict[str, str]) -> int:
-    """Return the step of a checkpoint of this run."""
+    """Return the step of a checkpoint: as its name says it, for it is looked at when it is loaded, or of this run."""
+    for found in named_checkpoints(checkpoint.parent):
+        if found.path == checkpoint:
+            return found.step
     content = load_verified(checkpoint)
     check_run(content, identity, checkpoint)
     return int(content["global_step"])

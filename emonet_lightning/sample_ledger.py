@@ -54,7 +54,7 @@ class SampleLedger(Callback):
         self._before = trainer.global_step
         if self._first < 0:
             loader: Any = trainer.train_dataloader
-            self._first = loader.sampler.first_step if loader is not None else 0
+            self._first = loader.positions.first_step if loader is not None else 0
             batches = trainer.datamodule.train_batches()  # type: ignore[attr-defined]
             self._plan, self._heads = batches.rows_per_step(trainer.current_epoch), _left_out(batches)
 

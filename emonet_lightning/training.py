@@ -72,7 +72,7 @@ class HeadTraining(LightningModule):
     def on_train_start(self) -> None:
         """Count steps and calls from where the run goes on; finished heads stay finished."""
         self._step_in_epoch = 0
-        positions: Any = getattr(self.trainer.train_dataloader, "sampler", None)
+        positions: Any = getattr(self.trainer.train_dataloader, "positions", None)
         if (resumed := getattr(positions, "resumed", None)) is not None:
             if resumed.epoch == self.current_epoch:
                 self._step_in_epoch = resumed.step

@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_runs import fit, newest
 
-from emonet_lightning import checkpoints, encoder_files
+from emonet_lightning import checkpoints, encoder_files, resuming
 from emonet_lightning.callbacks import BestHeads
 from emonet_lightning.checkpoints import (
     DamagedCheckpoint,
@@ -62,6 +62,18 @@ def test_two_are_kept_and_say_what_they_are(folder):
     assert content["global_step"] == 9
     assert {key: content["run"][key] for key in IDENTITY} == IDENTITY
     assert content["run"]["data"]
+
+
+@pytest.mark.parametrize("name", [None, "mine.ckpt"])
+def test_what_says_its_step_is_not_read_for_it(folder, monkeypatch, name):
+    last, before = (found.path for found in named_checkpoints(folder))
+    asked, read = folder.parent / (name or before.name), []
+    shutil.copy(before, asked)
+    for module in (checkpoints, resuming):
+        monkeypatch.setattr(module, "load_verified", lambda path: read.append(path) or load_verified(path))
+    start = resuming.Attempt(IDENTITY["run"], "auto")
+    assert start.checkpoint(folder.parent, IDENTITY, str(asked)) == last
+    assert read == ([asked, last] if name else [last])
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "text", "foreign"])

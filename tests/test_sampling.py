@@ -195,12 +195,13 @@ def test_loader_gives_the_planned_rows_whatever_the_workers(workers):
             np.testing.assert_array_equal(batch.num_labels.numpy(), batch.mask.sum(0).numpy())
 
 
-def test_a_loader_goes_on_where_its_state_says():
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_goes_on_where_its_state_says(workers):
     inputs, table = rows_with_labels()
     plan = TrainPlan(np.arange(50), 8, 3)
 
     def loader():
-        loader = PlannedLoader(RowBatches(inputs, table, plan), Positions(plan.num_steps, 2))
+        loader = PlannedLoader(RowBatches(inputs, table, plan), Positions(plan.num_steps, 2), workers)
         loader.sampler.set_epoch(1)
         return loader
 

@@ -1,10 +1,10 @@
 """Loaders: which batches a run trains on and is judged by, made in this process or by workers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from emonet_lightning.data.inputs import FeatureInputs, Inputs
 from emonet_lightning.data.labels import LabelTable
@@ -24,15 +24,22 @@ class _Asked(NamedTuple):
     """Heads that had finished when it was asked: its copy of the batches was made before; None: rows have all heads."""
 
 
-class _PositionsForWorkers(Positions):
-    """Positions of an epoch, each call's with the heads that are left out by then."""
+class _ForEachCall(Sampler[_Asked]):
+    """What workers are asked for: each call's positions, with the heads that are left out by then."""
 
     def __init__(self, positions: Positions, batches: RowBatches | PairBatches) -> None:
-        super().__init__(positions.num_steps, positions.steps_per_call)
+        self.positions = positions
         self.batches = batches
 
-    def __iter__(self) -> Iterator[Any]:
-        for positions in super().__iter__():
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch (the Trainer calls this)."""
+        self.positions.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __iter__(self) -> Iterator[_Asked]:
+        for positions in self.positions:
             yield _Asked(positions, self.batches.left_out if isinstance(self.batches, PairBatches) else None)
 
 
@@ -62,10 +69,12 @@ class PlannedLoader(DataLoader[Any]):
     """
 
     def __init__(self, batches: RowBatches | PairBatches, positions: Positions, num_workers: int = 0) -> None:
+        self.positions = positions
+        sampler: Iterable[Any] = _ForEachCall(positions, batches) if num_workers else positions
         super().__init__(
             _ForWorkers(batches) if num_workers else batches,
             batch_size=None,
-            sampler=_PositionsForWorkers(positions, batches) if num_workers else positions,  # type: ignore[arg-type]
+            sampler=sampler,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             collate_fn=_as_is,
@@ -74,8 +83,7 @@ class PlannedLoader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         # begun at the first batch, and not before: by then the Trainer has set the epoch, for workers too
-        positions: Any = self.sampler
-        self.given = positions.first_step
+        self.given = self.positions.first_step
         for batches in super().__iter__():
             if isinstance(batches, EmoNetError):
                 raise batches
@@ -84,13 +92,11 @@ class PlannedLoader(DataLoader[Any]):
 
     def state_dict(self) -> dict[str, int]:
         """Return the position in the epoch: steps that were given out."""
-        positions: Any = self.sampler
-        return {"epoch": positions.epoch, "step": self.given}
+        return {"epoch": self.positions.epoch, "step": self.given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from a position: its epoch begins there."""
-        positions: Any = self.sampler
-        positions.resumed = Position(state["epoch"], state["step"])
+        self.positions.resumed = Position(state["epoch"], state["step"])
 
 
 def train_batches(
