@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from emonet_lightning import wandb_offline
 from emonet_lightning.errors import DataError
 from emonet_lightning.io import read_bytes
+from emonet_lightning.json_lines import json_objects
 
 METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
 STEP = "trainer/global_step"
@@ -32,6 +33,7 @@ _TEST = "mirror/test"
 _LOCK_SECONDS = 60.0
 _INIT_SECONDS = 30.0
 _LAST_STEP = 2**53
+_REMEDY = "the file was damaged after the run wrote it; take the line out, or bring back a copy of the file"
 
 
 class Cursor(NamedTuple):
@@ -63,30 +65,22 @@ def final_lines(folder: Path, sizes: dict[str, int] | None) -> dict[str, list[di
         content = read_bytes(path) if path.is_file() else b""
         end = len(content) if sizes is None else sizes.get(name, 0)
         whole = content[:end].rpartition(b"\n")[0]
-        found[name] = [
-            _parsed(line, f"{path}: line {number}") for number, line in enumerate(whole.split(b"\n"), 1) if line.strip()
-        ]
+        lines = json_objects(whole.split(b"\n"), path, _REMEDY)
+        found[name] = [_checked(line, where) for _, where, line in lines]
     return found
 
 
-def _parsed(text: bytes, where: str) -> dict[str, Any]:
+def _checked(line: dict[str, Any], where: str) -> dict[str, Any]:
     """One line of a run's file: step and epoch, whole numbers or null, and measured numbers, null where not finite."""
-    remedy = "the file was damaged after the run wrote it; take the line out, or bring back a copy of the file"
-    try:
-        line = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not a JSON object ({' '.join(str(error).split())[:100]}); {remedy}") from error
-    if not isinstance(line, dict):
-        raise DataError(f"{where}: not a JSON object; {remedy}")
     if "step" not in line:
-        raise DataError(f"{where}: has no 'step'; {remedy}")
+        raise DataError(f"{where}: has no 'step'; {_REMEDY}")
     for key, value in line.items():
         whole = key in ("step", "epoch")
         if value is None or (type(value) is int and -_LAST_STEP <= value <= _LAST_STEP):
             continue
         if whole or type(value) is not float:
             kind = "whole number" if whole else "number"
-            raise DataError(f"{where}: {key[:80]!r} is no {kind} ({str(value)[:40]!r}); {remedy}")
+            raise DataError(f"{where}: {key[:80]!r} is no {kind} ({str(value)[:40]!r}); {_REMEDY}")
     return line
 
 

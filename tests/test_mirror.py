@@ -24,6 +24,7 @@ DAMAGE = {
     "cut": ('{"step": 2, "epo', "not a JSON object"),
     "no object": ("[1]", "not a JSON object"),
     "nested": ("[" * 100_000, "not a JSON object"),
+    "a step twice": ('{"step": 2, "step": 3}', "'step' stands twice"),
     "no step": ('{"epoch": 2, "val/loss": 0.5}', "step"),
     "word for a step": ('{"step": "2", "val/loss": 0.5}', "step"),
     "endless step": ('{"step": Infinity, "val/loss": 0.5}', "step"),
@@ -42,7 +43,7 @@ def test_damaged_line_is_named_before_anything_is_sent(kind, file, run, capsys):
     (run / file).write_bytes(b"\n".join([first, b"", line, *rest, b""]))
     assert main(["mirror", str(run), "--offline"]) == 65
     said = capsys.readouterr().err.strip()
-    assert said.startswith(f"error: {run / file}: line 3: ")
+    assert said.startswith(f"error: {run / file}, line 3: ")
     assert named in said
     assert "\n" not in said
     assert not (run / "wandb").exists()

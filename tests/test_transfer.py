@@ -1,6 +1,7 @@
 """Transfer to another dataset's classes: the released figures, every rule against scikit-learn, maps, files, errors."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
+from emonet_lightning import json_lines
 from emonet_lightning.cli import main
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.evaluation.bootstrap import draws
@@ -18,6 +20,7 @@ from emonet_lightning.evaluation.transfer_decisions import Decisions, decide, ma
 from emonet_lightning.evaluation.transfer_input import read_score_file
 from emonet_lightning.evaluation.transfer_protocol import run_transfer
 from emonet_lightning.ratings.files import open_table
+from emonet_lightning.ratings.systems import read_scores
 from emonet_lightning.reporting.agreement_values import NOT_SEPARATED
 from emonet_lightning.reporting.transfer_report import sections
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
@@ -599,7 +602,7 @@ def test_a_line_cut_short_is_named(tmp_path, capsys):
     scores = write_lines(tmp_path / "a.jsonl", random_lines(4))
     scores.write_text(scores.read_text()[:-200])
     line = fails(capsys, 65, "--scores", scores, "--map", "ferd", "--out", tmp_path / "out")
-    assert "a.jsonl, line 4: not a line of JSON" in line
+    assert "a.jsonl, line 4: not a JSON object" in line
     assert "fetch the file again" in line
 
 
@@ -608,8 +611,51 @@ def test_a_line_that_is_no_json_object_is_named_by_both_readers_of_json_lines(tm
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(random_lines(1)[0]).encode() + b"\r\n\r\n" + damaged)
     for read in (lambda: read_score_file(path, FERD, TAXONOMY, "scores", None), lambda: open_table(path, {})):
-        with pytest.raises(DataError, match=r"a\.jsonl, line 3: (not a line of JSON|a JSON object)"):
+        with pytest.raises(DataError, match=r"a\.jsonl, line 3: not a JSON object"):
             read()
+
+
+@pytest.mark.parametrize("excess", ["bytes", "line", "lines"])
+def test_json_lines_that_no_set_of_faces_needs_are_refused_by_both_readers(tmp_path, monkeypatch, excess):
+    path = write_lines(tmp_path / "a.jsonl", random_lines(3))
+    if excess == "bytes":
+        os.truncate(path, json_lines.MAX_BYTES + 1)  # zeros that take no room, and are not read
+        told = "a\\.jsonl: 4,294,967,297 bytes"
+    elif excess == "line":
+        path.write_bytes(b"{}\n{" + b" " * json_lines.MAX_LINE + b"}\n")
+        told = "a\\.jsonl, line 2: longer than 33,554,432 bytes"
+    else:
+        monkeypatch.setattr(json_lines, "MAX_LINES", 2)
+        told = "a\\.jsonl: more than 2 lines"
+    with pytest.raises(DataError, match=told):
+        read_score_file(path, FERD, TAXONOMY, "scores", None)
+    if excess != "line":  # this reader names the empty first one
+        with pytest.raises(DataError, match=told):
+            open_table(path, {})
+
+
+def written(pairs):
+    """JSON of an object in which a name may stand twice."""
+    return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in pairs) + "}"
+
+
+@pytest.mark.parametrize("names", [("Elation", "elation"), ("model_elation_best", "elation"), ("elation", "elation")])
+@pytest.mark.parametrize("form", ["released", "flat"])
+def test_two_scores_of_one_head_in_a_line_are_refused_by_both_readers_of_json_lines(tmp_path, names, form):
+    lines = []
+    for number in range(3):
+        scores = [(slug, "0.5") for slug in TAXONOMY.slugs if slug != "elation"]
+        scores += [(name, str(place)) for place, name in enumerate(names if number == 2 else names[:1])]
+        if form == "released":
+            scores = [("results", written([(name, written([("raw", score)])) for name, score in scores]))]
+        lines.append(written([("image", f'"{number}.jpg"'), *scores]))
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=rf"a\.jsonl, line 3: .*'{names[0]}'") as caught:
+        read_score_file(path, FERD, TAXONOMY, "mean_subtracted", None)
+    assert f"'{names[1]}'" in str(caught.value)
+    with pytest.raises(DataError, match=r"a\.jsonl, line 3: .*'elation'"):
+        read_scores(path, TAXONOMY, ["0.jpg", "1.jpg", "2.jpg"], "me", value="raw")
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from emonet_lightning.errors import DataError, UsageError, nearest
 from emonet_lightning.evaluation.class_maps import ClassMap
 from emonet_lightning.evaluation.columns import Array
 from emonet_lightning.io import sha256_file
+from emonet_lightning.json_lines import read_json_lines
 from emonet_lightning.ratings.answers import is_finite, parse_value
 from emonet_lightning.ratings.files import open_table
-from emonet_lightning.ratings.tables import ROLES, json_lines
+from emonet_lightning.ratings.tables import ROLES
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
 from emonet_lightning.yaml_files import read_yaml
 
@@ -76,7 +77,7 @@ def read_score_file(
         return ScoreFile(
             path, images, rows, (raw - means)[:, class_map.heads], _check(rows, raw, means, given, taxonomy)
         )
-    scores = _table(rows, path, taxonomy, class_map)
+    scores = _table(rows, taxonomy, class_map)
     if values == "scores":
         if neutral_means is None:
             raise UsageError(
@@ -92,7 +93,7 @@ def read_score_file(
 def _read_rows(path: Path) -> list[Row]:
     suffix = path.suffix.lower()
     if suffix in (".jsonl", ".ndjson"):
-        rows = [Row(where, fields) for _, where, fields in json_lines(path)]
+        rows = [Row(where, fields) for _, where, fields in read_json_lines(path)]
     elif suffix in (".csv", ".tsv", ".parquet"):
         table, _ = open_table(path, {})
         rows = [
@@ -126,35 +127,58 @@ def _released(
 ) -> tuple[Array, dict[Literal["mean_subtracted", "softmax"], Array]]:
     """Return raw scores [N, K], and what the file says of the other two; NaN where it says nothing."""
     found = np.full((3, len(rows), len(taxonomy)), np.nan)
-    columns: dict[str, int | None] = {}
+    known: dict[tuple[str, ...], dict[int, str]] = {}
     for number, (where, fields) in enumerate(rows):
         results = fields.get("results")
         if not isinstance(results, dict):
             raise DataError(f"{where}: no 'results' with the heads' scores; write the line again")
-        for head, entry in results.items():
-            if head not in columns:
-                columns[head] = _column(head, taxonomy)
-            column = columns[head]
-            if column is None or not isinstance(entry, dict):
+        for column, head in _heads(results, taxonomy, where, known).items():
+            entry = results[head]
+            if not isinstance(entry, dict):
                 continue
             for place, kind in enumerate(("raw", "mean_subtracted", "softmax")):
                 found[place, number, column] = _value(entry.get(kind), f"{where}: {kind} of '{head}'")
-    _require(found[0][:, class_map.heads], rows, class_map, taxonomy, columns)
+    _require(found[0][:, class_map.heads], rows, class_map, taxonomy, [name for names in known for name in names])
     return found[0], {"mean_subtracted": found[1], "softmax": found[2]}
 
 
-def _table(rows: Sequence[Row], path: Path, taxonomy: Taxonomy, class_map: ClassMap) -> Array:
-    columns = {name: _column(name, taxonomy) for name in rows[0].fields}
-    place = {column: m for m, column in enumerate(class_map.heads.tolist())}
-    used = {name: place[column] for name, column in columns.items() if column is not None and column in place}
-    if len(set(used.values())) < len(used):
-        raise DataError(f"{path}: two columns name the same emotion; keep one")
-    scores = np.full((len(rows), len(place)), np.nan)
+def _table(rows: Sequence[Row], taxonomy: Taxonomy, class_map: ClassMap) -> Array:
+    scores = np.full((len(rows), len(class_map.heads)), np.nan)
+    known: dict[tuple[str, ...], dict[int, str]] = {}
     for number, (where, fields) in enumerate(rows):
-        for name, m in used.items():
-            scores[number, m] = _value(fields.get(name), f"{where}: '{name}'")
-    _require(scores, rows, class_map, taxonomy, columns)
+        heads = _heads(fields, taxonomy, where, known)
+        for m, column in enumerate(class_map.heads.tolist()):
+            if (name := heads.get(column)) is not None:
+                scores[number, m] = _value(fields[name], f"{where}: '{name}'")
+    _require(scores, rows, class_map, taxonomy, [name for names in known for name in names])
     return scores
+
+
+def _heads(
+    fields: Iterable[str], taxonomy: Taxonomy, where: str, known: dict[tuple[str, ...], dict[int, str]]
+) -> dict[int, str]:
+    """Return column -> name of the fields that are heads' scores.
+
+    Args:
+        fields: names of a line.
+        taxonomy: columns.
+        where: file and line, for errors.
+        known: what was found for the names of other lines, which most lines share.
+
+    Raises:
+        DataError: two names of one head: which counted would be up to their order.
+    """
+    names = tuple(fields)
+    if names not in known:
+        heads: dict[int, str] = {}
+        for name in names:
+            column = _column(name, taxonomy)
+            if column is not None and heads.setdefault(column, name) != name:
+                raise DataError(
+                    f"{where}: '{heads[column]}' and '{name}' are both scores of '{taxonomy.slugs[column]}'; keep one"
+                )
+        known[names] = heads
+    return known[names]
 
 
 def _column(name: str, taxonomy: Taxonomy) -> int | None:

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as arrow
 
 from emonet_lightning.errors import DataError, MissingInputError, nearest
+from emonet_lightning.json_lines import read_json_lines
 from emonet_lightning.ratings.parquet_rows import ParquetRows, find_parquet
-from emonet_lightning.ratings.tables import ROLES, Table, json_lines, read_table
+from emonet_lightning.ratings.tables import ROLES, Table, read_table
 
 IMAGE, ANNOTATIONS = "image", "annotations"
 _ANNOTATIONS = (*ROLES["annotations"], "label", "labels", "ratings")
@@ -97,7 +98,7 @@ def _text(cell: Any, names: list[str] | None) -> str:
 
 def _from_json_lines(path: Path, columns: dict[str, str], value: str) -> Table:
     rows, lines = [], []
-    for number, where, record in json_lines(path):
+    for number, where, record in read_json_lines(path):
         name = next((key for key in (columns.get("image"), *_NAMES) if key in record), None)
         if name is None:
             raise DataError(
@@ -118,6 +119,9 @@ def _scores(record: dict[str, Any], value: str, where: str) -> Any:
             if not isinstance(found, dict) or value not in found:
                 known = nearest(value, found) if isinstance(found, dict) else "a dict of values is needed"
                 raise DataError(f"{where}: '{head}' has no value '{value}'; {known}")
-            picked[head.removeprefix("model_").removesuffix("_best")] = found[value]
+            slug = head.removeprefix("model_").removesuffix("_best")
+            if slug in picked:
+                raise DataError(f"{where}: '{slug}' and 'model_{slug}_best' are scores of one head; keep one")
+            picked[slug] = found[value]
         return picked
     return next((record[key] for key in _ANNOTATIONS if isinstance(record.get(key), dict)), record)

@@ -3,11 +3,10 @@
 import codecs
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
 from emonet_lightning.errors import DataError, nearest
 from emonet_lightning.image_files import SUFFIXES
@@ -128,26 +127,6 @@ def _check_text(content: bytes, path: Path) -> None:
     if (place := content.find(b"\0")) >= 0:
         line = content.count(b"\n", 0, place) + 1
         raise DataError(f"{path}, line {line}: a NUL byte; the file is damaged, fetch or save it again")
-
-
-def json_lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Read a file of JSON objects, one per line; yield each one's line number, file and line for errors, and content.
-
-    Raises:
-        MissingInputError: no such file.
-        DataError: a line that is cut, damaged or no object; names file and line.
-    """
-    for number, line in enumerate(read_bytes(path).removeprefix(codecs.BOM_UTF8).splitlines(), 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            content = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: not a line of JSON ({error}); mend it, or fetch the file again") from error
-        if not isinstance(content, dict):
-            raise DataError(f"{where}: a JSON object with an image and its scores is needed")
-        yield number, where, content
 
 
 def optional_column(table: Table, role: str, columns: dict[str, str]) -> int | None:
