@@ -473,7 +473,7 @@ BAD_SCORES = {
     "beyond squares": ("x.csv", "file,Awe\na.jpg,1e200\n", r"scores of 'x' are beyond 1e\+150; scale them"),
     "two folders": ("x.csv", "file,Awe\n1/a.jpg,1\n2/a.jpg,2\n", "'1/a.jpg' and '2/a.jpg' both fit image 'a.jpg'"),
     "two annotators": ("x.csv", "image,annotator,emotion,rating\na.jpg,m1,Awe,1\na.jpg,m2,Awe,1\n", "2 annotators"),
-    "not JSON": ("x.jsonl", '{"file": "a.jpg", "awe": 1}\n{"file": "b.j', "line 2: not a line of JSON"),
+    "not JSON": ("x.jsonl", '{"file": "a.jpg", "awe": 1}\n{"file": "b.j', "line 2: not a JSON object"),
     "no image": ("x.jsonl", '{"awe": 1}\n', r"line 1: no image name; keys found: awe; .*--columns\.image"),
     "classes": ("x.csv", "image,label\na.jpg,Awe\n", "holds classes, not scores"),
     "nothing": ("x.jsonl", "\n", "empty; one JSON object per image"),
