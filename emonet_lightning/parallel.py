@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from lightning.pytorch.trainer.states import TrainerFn
 
-from emonet_lightning.errors import EnvironmentProblem
+from emonet_lightning.errors import EnvironmentProblem, UsageError
 from emonet_lightning.messages import say
 from emonet_lightning.module import EmpathicInsightFace
 from emonet_lightning.processes import WatchedLauncher, check_alike, code_fingerprint, watch_parent
@@ -135,6 +135,22 @@ class HeadsDDP(DDPStrategy):
         assert module is not None
         for tensor in (*module.parameters(), *module.buffers()):
             torch.distributed.broadcast(tensor.data, src=0)
+
+
+def check_strategy(strategy: Any) -> None:
+    """Refuse strategies of Lightning's that know nothing of what the processes must have in common.
+
+    Args:
+        strategy: `trainer.strategy`, a name or a class and its options.
+
+    Raises:
+        UsageError: any but auto and ddp.
+    """
+    if strategy not in (None, "auto", "ddp"):
+        raise UsageError(
+            f"trainer.strategy: {str(strategy)[:80]}: only auto and ddp make sure that all processes train "
+            "the same; use ddp (heads fit on one device, so there is nothing to shard)"
+        )
 
 
 def register() -> None:

@@ -87,6 +87,7 @@ def _check_stage(stage: EmoNetCLI, config: dict[str, Any]) -> tuple[FaceDataModu
         HeadsBundle.load(folder, taxonomy).check_encoder(fingerprint, folder)
     if config["ckpt_path"] and not Path(config["ckpt_path"]).is_file():
         raise MissingInputError(f"{config['ckpt_path']}: no such checkpoint")
+    stage.check_parts()
     data, test_data = stage.build_data()
     make_folder(cache_root(data.cache_dir))
     if data.mode == "images" and model["standardise"]:
@@ -150,11 +151,6 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
         )
     if trainer["max_epochs"] == -1 and trainer["max_steps"] == -1:
         raise UsageError("trainer.max_epochs: -1 has no end, which the learning rate's schedule needs; name a number")
-    if trainer.get("strategy") not in (None, "auto", "ddp"):
-        raise UsageError(
-            f"trainer.strategy: {str(trainer['strategy'])[:80]}: only auto and ddp make sure that all processes train "
-            "the same; use ddp (heads fit on one device, so there is nothing to shard)"
-        )
     plain = {key: value for key, value in trainer.items() if key not in _BUILT and not _names_class(value)}
     try:
         Trainer(**plain, logger=False, enable_checkpointing=False, enable_progress_bar=False)

@@ -8,8 +8,6 @@ import copy
 import functools
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +22,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 import emonet_lightning.data.datamodules  # noqa: F401  (registers the data modules' short names)
 from emonet_lightning import parallel, slurm
+from emonet_lightning.building import PARTS, begin, build, own_error, without_enums
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.callbacks import BestHeads, RunLogger, Throughput
 from emonet_lightning.checkpoints import FOLDER
 from emonet_lightning.data.face_data import FaceDataModule
-from emonet_lightning.errors import EmoNetError, UsageError
+from emonet_lightning.errors import UsageError
 from emonet_lightning.module import EmpathicInsightFace
 from emonet_lightning.option_types import needs_value
 from emonet_lightning.option_values import check_values
@@ -38,7 +37,7 @@ from emonet_lightning.processes import run_fingerprints
 from emonet_lightning.sample_ledger import SampleLedger
 from emonet_lightning.saving import IntervalCheckpoint
 from emonet_lightning.stopping import StopBetweenBatches
-from emonet_lightning.wandb_mirror import mirrored
+from emonet_lightning.wandb_mirror import WandbMirror, mirrored
 from emonet_lightning.yaml_files import parse_yaml
 
 limit_parsing()
@@ -172,21 +171,28 @@ class EmoNetCLI(LightningCLI):
             raise UsageError(explain(str(error), known)) from error
         except OmegaConfBaseException as error:
             raise UsageError(explain_reference(str(error))) from error
+        self.config = without_enums(self.config)
         check_values(self.run_config, needs_value)
+        parallel.check_strategy(self.run_config["trainer"]["strategy"])
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration alone: LightningCLI lets a checkpoint's hyper-parameters silently win over it."""
 
     def build_data(self) -> tuple[FaceDataModule, FaceDataModule | None]:
         """Build the data modules to train and to test on alone, without model and Trainer."""
-        parser = jsonargparse.ArgumentParser(exit_on_error=False)
-        found = jsonargparse.Namespace()
-        for name in ("data", "test_data"):
-            parser.add_subclass_arguments(FaceDataModule, name, required=False)
-            found[name] = self.config[self.subcommand].get(name)
-        with _own_errors():
-            built = parser.instantiate(found)
-        return built.data, built.test_data
+        config = self.config[self.subcommand]
+        data, test_data = (build(name, config.get(name), FaceDataModule) for name in ("data", "test_data"))
+        return data, test_data
+
+    def check_parts(self, loggers: bool = False) -> None:
+        """Build callbacks and the like, and leave them: an error of one names its option.
+
+        Args:
+            loggers: also those, which may call a server.
+        """
+        for name, kinds in PARTS.items():
+            if loggers or name != "logger":
+                build(f"trainer.{name}", self.config[self.subcommand].trainer[name], *kinds)
 
     def before_instantiate_classes(self) -> None:
         """Let loggers write into the run's folder where they would write into the working folder."""
@@ -200,8 +206,14 @@ class EmoNetCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build model, data and Trainer, unless only parsing was asked for."""
         if not self.dry:
-            with _own_errors():
+            try:
                 super().instantiate_classes()
+            except (TypeError, ValueError) as error:  # what the parser says is a page; one by one they can be named
+                if (own := own_error(error)) is not None:
+                    raise own from None
+                self.build_data()
+                self.check_parts(loggers=True)
+                raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer with the run folder's logger, checkpoint, best heads and progress bar."""
@@ -217,7 +229,8 @@ class EmoNetCLI(LightningCLI):
         if config["trainer"]["enable_progress_bar"] is not False:
             callbacks.append(RichProgressBar(leave=False))
         given = self._get(self.config_init, "trainer")
-        given["callbacks"] = [*(given["callbacks"] or []), *callbacks]
+        own = given["callbacks"] or []
+        given["callbacks"] = [*(own if isinstance(own, list) else [own]), *callbacks]
         kwargs.setdefault("default_root_dir", str(folder) if folder else None)
         slurm.check_launch()
         trainer = super().instantiate_trainer(**kwargs)
@@ -226,6 +239,7 @@ class EmoNetCLI(LightningCLI):
         if isinstance(trainer.strategy, parallel.HeadsDDP):
             trainer.strategy.fingerprints = run_fingerprints(config)
         loggers = mirrored(trainer.loggers, folder if self.subcommand == "fit" else None, self.run, config)
+        begin(logger for logger in loggers if not isinstance(logger, WandbMirror))
         if folder is not None and self.subcommand == "fit":
             loggers.append(RunLogger(folder))
         trainer.loggers = loggers
@@ -266,14 +280,3 @@ class _OwnSignals(_SignalConnector):
 
     def register_signal_handlers(self) -> None:
         """Leave the handlers of `interruption` alone."""
-
-
-@contextmanager
-def _own_errors() -> Iterator[None]:
-    """Pass on the error of a class that was being built, which jsonargparse wraps in its own."""
-    try:
-        yield
-    except ValueError as error:
-        if isinstance(error.__cause__ or error.__context__, EmoNetError):
-            raise (error.__cause__ or error.__context__) from None  # type: ignore[misc]
-        raise

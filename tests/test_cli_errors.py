@@ -1,5 +1,6 @@
 """Bad input to `fit`, `validate` and `test`: one line that says what and the remedy, the right exit code, no ruins."""
 
+import json
 import time
 
 import pytest
@@ -191,6 +192,31 @@ def test_a_file_that_is_no_configuration(refused, tmp_path, text, message):
 def test_a_value_that_cannot_be_is_named(refused, big, option, message):
     words = [*big, option] if message else [*big, option, "--data.num_folds=5"]
     assert (message or "data.fold: 9 must be 0 .. 4") in refused(2, "fit", *words)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("trainer.callbacks", ["EarlyStopping", {"monitor": "val/score"}, {"a": 1}], "unexpected keyword argument 'a'"),
+        ("trainer.callbacks", ["EarlyStopping", {"monitor": "val/score", "mode": "up"}, {}], "can be min, max, got up"),
+        ("trainer.plugins", ["lightning.pytorch.plugins.precision.Precision", {}, {"a": 1}], "takes no arguments"),
+        ("data", ["SyntheticFaces", {"path": "x"}, {"a": 1}], "unexpected keyword argument 'a'"),
+        ("test_data", ["ExpertRatings", {"path": "x"}, {"a": 1}], "unexpected keyword argument 'a'"),
+    ],
+)
+def test_a_class_that_does_not_take_its_options_is_named_with_its_option(refused, big, option, value, message):
+    value = dict(zip(("class_path", "init_args", "dict_kwargs"), value, strict=True))
+    words = [*big[2:], f"--{option}={json.dumps(value)}", *(big[:2] if option != "data" else [])]
+    line = refused(2, "fit", *words)
+    name = value["class_path"].rpartition(".")[2]
+    assert line.startswith(f"error: {option}: {name} cannot be built (")
+    assert f"{message}); mend its init_args or dict_kwargs" in line
+
+
+@pytest.mark.parametrize("command", ["test", "validate"])
+def test_strategies_that_fit_refuses_are_refused_to_judge_with(refused, big, command):
+    words = [*big, "--model.init_heads_from=x", "--trainer.strategy=fsdp"]
+    assert "trainer.strategy: fsdp: only auto and ddp make sure" in refused(2, command, *words)
 
 
 def test_images_in_every_step_are_resized_where_they_are_decoded(refused, big):

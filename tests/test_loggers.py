@@ -53,3 +53,12 @@ def test_csv_and_tensorboard_write_into_the_run_folder(words, tmp_path, monkeypa
     (row,) = [row for row in csv.DictReader(table.open()) if row["test/spearman"]]
     assert float(row["test/spearman/low"]) <= float(row["test/spearman"]) <= float(row["test/spearman/high"])
     assert {path.name for path in tmp_path.iterdir()} == {"run", "tested"}
+
+
+@pytest.mark.parametrize(("name", "when"), [("CSVLogger", "be built"), ("TensorBoardLogger", "begin")])
+def test_a_logger_that_does_not_take_its_options_is_named(words, tmp_path, capsys, name, when):
+    logger = {"class_path": name, "init_args": {"save_dir": str(tmp_path)}, "dict_kwargs": {"nonsense": 1}}
+    assert main([*words, f"--trainer.logger={json.dumps(logger)}"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"error: trainer.logger: {name} cannot {when} (")
+    assert "unexpected keyword argument 'nonsense'); mend its " in line
