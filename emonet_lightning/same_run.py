@@ -27,6 +27,7 @@ _UNSET: dict[str, tuple[Any, ...]] = {
     "precision": (None, "32-true", "32", 32),
     "callbacks": (None, []),
 }
+_DOUBLE = ("64-true", "64", 64)
 
 
 def check_folder(folder: Path, names: list[str], configs: list[dict[str, Any]]) -> None:
@@ -96,6 +97,8 @@ def decisive(config: dict[str, Any]) -> dict[str, Any]:
     flat |= {f"trainer.{key}": trainer[key] for key in ("max_epochs", "max_steps")}
     for key, unset in _UNSET.items():
         value = trainer.get(key, unset[0])
+        if key == "precision" and value in _DOUBLE:
+            value = _DOUBLE[0]
         # 1 is one batch, 1.0 is all of them
         if not any(value == default and type(value) is type(default) for default in unset):
             flat[f"trainer.{key}"] = value

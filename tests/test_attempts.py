@@ -11,6 +11,7 @@ from small_runs import newest
 from emonet_lightning.attempts import INTERRUPTED, begin_attempt, end_attempt
 from emonet_lightning.cli import main
 from emonet_lightning.errors import CrashLoopError
+from emonet_lightning.same_run import decisive
 
 
 def crash(folder, progress, how=None):
@@ -113,6 +114,17 @@ def test_a_checkpoint_of_another_run_is_refused(words, tmp_path, capsys):
     assert own in said
     assert theirs in said
     assert main([*other, "--ckpt_path", str(path), "--resume=auto"]) == 2
+
+
+def test_a_precision_is_the_same_however_it_is_spelled():
+    def decided(precision):
+        trainer = {"max_epochs": 1, "max_steps": -1, "precision": precision}
+        return decisive({"seed_everything": 0, "trainer": trainer, "model": {}, "data": {}})
+
+    single, double = (None, "32-true", "32", 32), ("64-true", "64", 64)
+    assert all(decided(spelled) == decided(None) for spelled in single)
+    assert all(decided(spelled) == decided("64-true") for spelled in double)
+    assert decided("64-true") != decided(None)
 
 
 def test_options_that_decide_what_is_trained_stay_the_same(words, tmp_path, capsys):
