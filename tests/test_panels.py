@@ -14,7 +14,9 @@ from small_inputs import images, write, write_parquet
 from toy_faces import TAXONOMY
 
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, UsageError
+from emonet_lightning.ratings import parquet_rows
 from emonet_lightning.ratings.answers import flat_numbers
+from emonet_lightning.ratings.files import open_table
 from emonet_lightning.ratings.index_map import read_index_map
 from emonet_lightning.ratings.panel import slots
 from emonet_lightning.ratings.panel_files import read_panel
@@ -546,3 +548,69 @@ def test_only_label_columns_of_a_parquet_file_are_read(tmp_path):
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"hq\.parquet: damaged in column '.*fetch it again"):
         read_panel(path, TAXONOMY)
+
+
+def not_text():
+    offsets, content = np.array([0, 2], dtype=np.int32).tobytes(), b"\xff\xfe"
+    return arrow.Array.from_buffers(arrow.string(), 1, [None, arrow.py_buffer(offsets), arrow.py_buffer(content)])
+
+
+@pytest.mark.parametrize(
+    ("table", "statistics", "told"),
+    [
+        (lambda: arrow.table([[1], [2]], ["awe", "awe"]), True, "column 'awe' is there twice; rename one"),
+        (lambda: arrow.table({"awe": not_text()}), True, "holds text that is not UTF-8 .*invalid start byte"),
+        (lambda: arrow.table({"awe": not_text()}), False, "damaged in column 'awe' .*invalid start byte"),
+    ],
+)
+def test_a_parquet_file_that_cannot_be_a_table_is_one_line(tmp_path, table, statistics, told):
+    parquet.write_table(table(), tmp_path / "a.parquet", write_statistics=statistics)
+    with pytest.raises(DataError, match=rf"a\.parquet: {told}"):
+        open_table(tmp_path / "a.parquet", {})
+
+
+def test_a_parquet_file_of_too_many_rows_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "a.parquet"  # 16 KB
+    parquet.write_table(arrow.table({"rating": np.zeros(10_000_001, dtype=np.int8)}), path)
+    with pytest.raises(DataError, match=r"a\.parquet: 10,000,001 rows; a table has at most 10,000,000: split it"):
+        open_table(path, {})
+
+
+@pytest.mark.parametrize(("limit", "told"), [("MAX_VALUES", "101 values"), ("MAX_UNPACKED", "bytes before packing")])
+def test_what_lists_and_texts_hold_counts_and_images_do_not(tmp_path, monkeypatch, limit, told):
+    content = {"image": [{"bytes": bytes(10_000), "path": "a.jpg"}], "text": ["x" * 5000], "awe": [[0.5] * 100]}
+    parquet.write_table(arrow.table(content), tmp_path / "a.parquet", compression="zstd", use_dictionary=False)
+    monkeypatch.setattr(parquet_rows, limit, {"MAX_VALUES": 101, "MAX_UNPACKED": 9000}[limit])
+    assert open_table(tmp_path / "a.parquet", {})[0].rows[0][0] == "a.jpg"
+    monkeypatch.setattr(parquet_rows, limit, 100)
+    with pytest.raises(DataError, match=told):
+        open_table(tmp_path / "a.parquet", {})
+
+
+def test_equal_cells_of_a_parquet_file_are_in_memory_once(tmp_path, monkeypatch):
+    path, text = tmp_path / "a.parquet", "x" * 1000
+    kinds = [arrow.string(), arrow.large_string(), arrow.float64(), arrow.dictionary(arrow.uint8(), arrow.string())]
+    columns = [
+        arrow.array([value] * 3 + [None], kind) for kind, value in zip(kinds, [text, text, 1.5, text], strict=True)
+    ]
+    parquet.write_table(
+        arrow.table([*columns, arrow.array([[1], [2], None, [1]])], ["image", "b", "c", "d", "e"]), path
+    )
+    rows = open_table(path, {})[0].rows
+    assert rows == [[text, text, "1.5", text, cell] for cell in ("[1]", "[2]", "")] + [["", "", "", "", "[1]"]]
+    assert all(len({id(row[column]) for row in rows[:3]}) == 1 for column in range(4))
+    monkeypatch.setattr(parquet_rows, "MAX_CELL", 999)
+    with pytest.raises(DataError, match=r"a\.parquet: a cell of column 'image' is longer than 999"):
+        open_table(path, {})
+
+
+def test_a_long_text_that_stands_in_many_rows_is_unpacked_once(tmp_path):
+    texts = arrow.DictionaryArray.from_arrays(np.zeros(400, dtype=np.int32), ["x" * 2**18])
+    parquet.write_table(arrow.table({"image": texts.cast(arrow.string())}), tmp_path / "a.parquet")
+    before, pool = arrow.default_memory_pool(), arrow.proxy_memory_pool(arrow.default_memory_pool())
+    arrow.set_memory_pool(pool)
+    try:
+        assert len(open_table(tmp_path / "a.parquet", {})[0].rows[399][0]) == 2**18
+    finally:
+        arrow.set_memory_pool(before)
+    assert 2**18 < pool.max_memory() < 2**24  # of 100 MiB

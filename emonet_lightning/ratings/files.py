@@ -1,5 +1,6 @@
 """Files of ratings or scores as tables of text: CSV as it is, Parquet and JSON lines brought into the same form."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -50,6 +51,7 @@ def _from_parquet(
 ) -> tuple[Table, dict[str, str]]:
     """Read everything but image bytes; images without a name are called by their row number."""
     rows = ParquetRows(find_parquet(path))
+    rows.refuse_large({field.name for field in rows.schema if _holds_bytes(field.type)})
     roles, texts = dict(columns), {}
     for field in rows.schema:
         names = rows.class_names.get(field.name)
@@ -60,7 +62,7 @@ def _from_parquet(
                 texts[field.name] = [name or f"{row:06d}" for row, name in enumerate(found)]
                 roles["image"] = field.name
             continue
-        texts[field.name] = [_text(cell, names) for cell in rows.column(field.name)]
+        texts[field.name] = rows.column(field.name, functools.partial(_text, names=names))
         if "annotations" not in roles and field.name in _ANNOTATIONS and names is None and _holds_answers(field.type):
             roles["annotations"] = field.name
     if index_map is not None and "image" not in columns:

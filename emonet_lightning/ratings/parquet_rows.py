@@ -3,7 +3,7 @@
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import pyarrow.parquet as parquet
 
 from emonet_lightning.errors import DataError, MissingInputError
 from emonet_lightning.io import sha256_bytes
+from emonet_lightning.ratings.tables import MAX_CELL, MAX_ROWS, MAX_UNPACKED, MAX_VALUES
 
 _BATCH = 16  # rows decoded at once: images are large
+_COLUMN_BATCH = 65_536  # cells of one column
 
 
 def find_parquet(path: Path) -> list[Path]:
@@ -70,9 +72,15 @@ class ParquetRows:
             opened = _open(file)
             if number == 0:
                 self.schema = opened.schema_arrow
+                if twice := [name for name in self.schema.names if self.schema.names.count(name) > 1]:
+                    raise DataError(f"{file}: column '{twice[0]}' is there twice; rename one")
             elif opened.schema_arrow.names != self.schema.names:
                 raise DataError(f"{file}: other columns than {files[0].name}; pack sets of different layout apart")
-            self.footers.append(sha256_bytes(repr(opened.metadata.to_dict()).encode()))
+            try:
+                footer = repr(opened.metadata.to_dict())
+            except UnicodeError as error:  # the least and the greatest text of a column
+                raise DataError(f"{file}: holds text that is not UTF-8 ({error}); fetch or write it again") from error
+            self.footers.append(sha256_bytes(footer.encode()))
             for row_group in range(opened.metadata.num_row_groups):
                 self._starts.append((self._num_rows, number, row_group))
                 self._num_rows += opened.metadata.row_group(row_group).num_rows
@@ -114,21 +122,62 @@ class ParquetRows:
         """File that holds a row."""
         return self.files[self._starts[self._place(index)][1]]
 
-    def column(self, name: str) -> list[Any]:
-        """Return one column, or one field `column.field` of a struct, without reading the rest.
+    def refuse_large(self, unread: Collection[str]) -> None:
+        """Refuse what is no table of ratings, by the footers: a few KB may hold millions of equal rows.
+
+        Args:
+            unread: columns that stay unread.
 
         Raises:
-            DataError: a damaged file.
+            DataError: too many rows, values or bytes.
+        """
+        num_values = num_bytes = 0
+        for file in self.files:
+            metadata = _open(file).metadata
+            for row_group in map(metadata.row_group, range(metadata.num_row_groups)):
+                for chunk in map(row_group.column, range(row_group.num_columns)):
+                    if chunk.path_in_schema.partition(".")[0] not in unread:
+                        num_values += chunk.num_values
+                        num_bytes += chunk.total_uncompressed_size
+        for number, most, what in (
+            (len(self), MAX_ROWS, "rows"),
+            (num_values, MAX_VALUES, "values"),
+            (num_bytes, MAX_UNPACKED, "bytes before packing"),
+        ):
+            if number > most:
+                raise DataError(f"{self.files[0]}: {number:,} {what}; a table has at most {most:,}: split it")
+
+    def column(self, name: str, convert: Callable[[Any], Any] | None = None) -> list[Any]:
+        """Return one column, or one field `column.field` of a struct, without reading the rest.
+
+        Args:
+            name: of the column.
+            convert: what becomes of a cell; equal cells share one result.
+
+        Raises:
+            DataError: a damaged file, or a cell that is too long.
         """
         values: list[Any] = []
+        top, _, field = (name, "", "") if name in self.schema.names else name.partition(".")
+        kind = self.schema.field(top).type
+        # as a dictionary: a long text that stands in a million cells is in memory once
+        packed = [top] if arrow.types.is_string(kind) or arrow.types.is_large_string(kind) else None
         for file in self.files:
             try:
-                found = _open(file).read(columns=[name]).column(0).to_pylist()  # read_table would load all images
-            except (OSError, arrow.ArrowException) as error:
+                # read_table would load all images
+                for batch in _open(file, packed).iter_batches(batch_size=_COLUMN_BATCH, columns=[name]):
+                    known, place = _distinct(batch.column(0))
+                    if field:
+                        known = [cell.get(field) if isinstance(cell, dict) else cell for cell in known]
+                    if any(isinstance(cell, str | bytes) and len(cell) > MAX_CELL for cell in known):
+                        raise DataError(
+                            f"{file}: a cell of column '{name}' is longer than {MAX_CELL:,}; it is damaged, or no table"
+                        )
+                    known = known if convert is None else [convert(cell) for cell in known]
+                    values += known if place is None else [known[number] for number in place]
+            except (OSError, UnicodeError, arrow.ArrowException) as error:
                 reason = " ".join(str(error).split())
                 raise DataError(f"{file}: damaged in column '{name}' ({reason}); fetch it again") from error
-            field = name.partition(".")[2]
-            values += [value.get(field) if isinstance(value, dict) else value for value in found]
         return values
 
     def columns_found(self) -> str:
@@ -141,11 +190,20 @@ class ParquetRows:
         return bisect_right(self._starts, (index, len(self.files), 0)) - 1
 
 
-def _open(path: Path) -> parquet.ParquetFile:
+def _open(path: Path, as_dictionary: list[str] | None = None) -> parquet.ParquetFile:
     try:
-        return parquet.ParquetFile(path)
+        return parquet.ParquetFile(path, read_dictionary=as_dictionary)
     except (OSError, arrow.ArrowException) as error:
         raise DataError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())[:100]})") from error
+
+
+def _distinct(cells: arrow.Array) -> tuple[list[Any], list[int] | None]:
+    """Return the different cells, and which of them each cell is; of nested ones all, and None."""
+    if arrow.types.is_nested(cells.type):
+        return cells.to_pylist(), None
+    if not arrow.types.is_dictionary(cells.type):
+        cells = cells.dictionary_encode()
+    return [*cells.dictionary.to_pylist(), None], cells.indices.cast(arrow.int64()).fill_null(-1).to_pylist()
 
 
 def _class_names(schema: arrow.Schema) -> dict[str, list[str]]:

@@ -26,6 +26,9 @@ OPTIONAL_ROLES = ("human", "prompted", "split", "meta", "group")
 
 MAX_BYTES, MAX_LINE, MAX_CELL, MAX_COLUMNS = 2**29, 2**25, 2**24, 10_000
 """Of a table, of one of its lines and cells, and in its header: what is larger is no table of ratings."""
+MAX_ROWS, MAX_VALUES, MAX_UNPACKED = 10_000_000, 50_000_000, 2**31
+"""Of a packed table, rows, values (also those within lists) and bytes before packing: 14 systems' scores of 40 emotions
+on 2,500 images are 1.4 million, those of 203,201 images 8 million."""
 _BLOCK = 2**20
 
 
