@@ -19,10 +19,9 @@ from emonet_lightning import __version__, interruption
 from emonet_lightning.errors import (
     EmoNetError,
     EnvironmentProblem,
-    InterruptedRunError,
-    OutputError,
     SaidElsewhere,
     UsageError,
+    code_of,
     nearest,
 )
 from emonet_lightning.redaction import redact
@@ -98,15 +97,15 @@ def main(argv: list[str] | None = None) -> int:
             return _dispatch(argv)
     except SaidElsewhere as error:
         return error.exit_code
-    except EmoNetError as error:
-        message, code = str(error), error.exit_code
-    except KeyboardInterrupt:
-        message, code = "interrupted; finished parts are kept", InterruptedRunError.exit_code
-    except OSError as error:
+    except (EmoNetError, KeyboardInterrupt, OSError) as error:
+        message, code = str(error), code_of(error)
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a closed pager is no failure
             return 0
-        message, code = f"{error.filename or 'file'}: {error.strerror or error}", OutputError.exit_code
+        if isinstance(error, KeyboardInterrupt):
+            message = "interrupted; finished parts are kept"
+        elif isinstance(error, OSError):
+            message = f"{error.filename or 'file'}: {error.strerror or error}"
     # an error may quote an option, and a job's log is a file
     print(f"error: {redact(' '.join(message.split()))}", file=sys.stderr)
     return code

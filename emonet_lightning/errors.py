@@ -66,6 +66,15 @@ class EnvironmentProblem(EmoNetError):
     exit_code = 78
 
 
+def code_of(error: BaseException) -> int:
+    """Return the exit code that an error leads to: 1 for one that nobody has foreseen."""
+    if isinstance(error, EmoNetError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return InterruptedRunError.exit_code
+    return OutputError.exit_code if isinstance(error, OSError) else 1
+
+
 def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
     """Return a phrase that offers the names closest to `name`, or the first choices if none is close."""
     choices = list(choices)

@@ -19,12 +19,12 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-from emonet_lightning.errors import EmoNetError, InterruptedRunError, OutputError, SaidElsewhere, UsageError
+from emonet_lightning.errors import EmoNetError, InterruptedRunError, SaidElsewhere, UsageError, code_of
 from emonet_lightning.io import fingerprint, sha256_file
+from emonet_lightning.meeting import STARTED_BY_FIRST
 from emonet_lightning.messages import is_first_process
 
 FAILURE_FILE = ".failure"
-_PARENT = "EMONET_PARENT"
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 8.0  # for a process to end by itself after another one has died
 _noted: set[Path] = set()
@@ -157,14 +157,10 @@ def noted_code(folder: Path, default: int = InterruptedRunError.exit_code) -> in
 
 
 def exit_code(error: BaseException | None) -> int:
-    """Return the code that a command ends with after an error."""
-    if isinstance(error, EmoNetError):
-        return error.exit_code
-    if error is None or isinstance(error, KeyboardInterrupt) or is_transport_error(error):
+    """Return the code that a run ends with after an error; none is an end from outside."""
+    if error is None or is_transport_error(error):
         return InterruptedRunError.exit_code
-    if isinstance(error, MisconfigurationException):
-        return UsageError.exit_code
-    return OutputError.exit_code if isinstance(error, OSError) else 1
+    return UsageError.exit_code if isinstance(error, MisconfigurationException) else code_of(error)
 
 
 def is_transport_error(error: BaseException) -> bool:
@@ -186,7 +182,7 @@ class WatchedLauncher(_SubprocessScriptLauncher):
         environment = self.cluster_environment
         environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not environment.creates_processes_externally:
-            os.environ[_PARENT] = str(os.getpid())  # the children inherit it
+            os.environ[STARTED_BY_FIRST] = str(os.getpid())  # the children inherit it
             self._call_children_scripts()
             threading.Thread(target=_watch_children, args=(self.procs,), daemon=True).start()
         return function(*args, **kwargs)
@@ -194,7 +190,7 @@ class WatchedLauncher(_SubprocessScriptLauncher):
 
 def watch_parent() -> None:
     """End this process soon after the one that started it, where that was the first process of the run."""
-    parent = int(os.environ.get(_PARENT) or os.getpid())
+    parent = int(os.environ.get(STARTED_BY_FIRST) or os.getpid())
     if parent != os.getpid() and int(os.environ.get("LOCAL_RANK") or 0) > 0:
         threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
 

@@ -32,10 +32,11 @@ from emonet_lightning.judging import (
     without,
     write_results,
 )
+from emonet_lightning.meeting import not_alone
 from emonet_lightning.messages import say
 from emonet_lightning.packing.ledger import USE_FILE
 from emonet_lightning.preflight import check_run
-from emonet_lightning.processes import said_once
+from emonet_lightning.processes import exit_code, said_once, several
 from emonet_lightning.redaction import redact
 from emonet_lightning.resuming import DONE, Attempt, attempt, begins_anew, check_folder, is_pruned
 from emonet_lightning.run_cli import EmoNetCLI
@@ -61,18 +62,28 @@ def fit(argv: list[str]) -> None:
     options = Options.split(argv)
     if options.run is not None:
         raise UsageError(f"fit: --run {options.run} is for test and validate; to go on, give the same --out again")
-    stages = compose(options)
-    dry = [EmoNetCLI(["fit", *stage.arguments], dry=True) for stage in stages]
+    with contextlib.ExitStack() as stack:
+        if options.out is not None:  # before anything is looked at that one process may find wrong
+            stack.enter_context(not_alone(Path(options.out), several, exit_code))
+        stages = compose(options)
+        dry = [EmoNetCLI(["fit", *stage.arguments], dry=True) for stage in stages]
+        parsed = [cli.run_config for cli in dry]
+        names = [stage.name for stage in stages if stage.name]
+        if names and parsed[0]["ckpt_path"]:
+            raise UsageError(
+                f"--ckpt_path {parsed[0]['ckpt_path']}: is of one run, this has stages; leave it out: the same command "
+                "with --out goes on, and --model.init_heads_from begins with a run's heads"
+            )
+        folder = run_folder(options.out or parsed[0]["out"], options.name)
+        if options.out is None:
+            stack.enter_context(not_alone(folder, several, exit_code))
+        if not _is_finished(folder, names, parsed):
+            _fit(folder, stages, dry, names)
+
+
+def _fit(folder: Path, stages: list[Stage], dry: list[EmoNetCLI], names: list[str]) -> None:
+    """Run stages that are parsed, in a folder that holds none of them, or the begin of these."""
     parsed = [cli.run_config for cli in dry]
-    names = [stage.name for stage in stages if stage.name]
-    if names and parsed[0]["ckpt_path"]:
-        raise UsageError(
-            f"--ckpt_path {parsed[0]['ckpt_path']}: is of one run, this has stages; leave it out: the same command "
-            "with --out goes on, and --model.init_heads_from begins with a run's heads"
-        )
-    folder = run_folder(options.out or parsed[0]["out"], options.name)
-    if _is_finished(folder, names, parsed):
-        return
     own = [stage_folder(folder, stage) for stage in stages]
     unfinished = [
         _without_pruned(stage, cli, place)
@@ -235,7 +246,8 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
     if not config["trainer"]["fast_dev_run"]:
         _mark_done(folder)
     console().print(final_table(folder, names, bundle.taxonomy, agreement=agreement))
-    say(f"run folder: {folder} ({', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))})")
+    files = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != LOCK_FILE)
+    say(f"run folder: {folder} ({', '.join(files)})")
 
 
 @rank_zero_only

@@ -168,6 +168,34 @@ def test_another_option_in_one_process_is_refused(words, tmp_path):
     assert "process 1 has other configuration" in said
 
 
+def with_other_data(argv):
+    """Refused by what the first process has written into the run's folder meanwhile."""
+    from emonet_lightning.cli import main
+
+    time.sleep(3)
+    return main([*argv, "--data.path=/no/such/set"])
+
+
+def with_a_typing_error(argv):
+    """Refused before there is a folder."""
+    from emonet_lightning.cli import main
+
+    return main([*argv, "--model.lrr=1"])
+
+
+@pytest.mark.parametrize(
+    ("target", "cause"), [(with_other_data, "now it is /no/such/set"), (with_a_typing_error, "did you mean 'model.lr'")]
+)
+def test_process_that_is_refused_before_they_meet_ends_the_others_that_wait_for_it(words, tmp_path, target, cause):
+    children = forking.start_all([*words, f"--out={tmp_path / 'run'}"], targets=(None, target))
+    codes = [child.wait(60) for child in children]
+    said = "".join(child.said() for child in children)
+    assert codes == [2, 2], said
+    assert said.count("error:") == 1
+    assert cause in said
+    assert not list((tmp_path / "run").glob(".failure-*"))
+
+
 def test_another_checkpoint_in_one_process_is_refused(words, tmp_path):
     words = [*words, "--trainer.max_epochs=5", f"--out={tmp_path / 'run'}"]
     children = forking.start_all(words, extra=({"EMONET_FAILPOINT": "step=*@renamed=SIGTERM#3"}, {}))
