@@ -1,5 +1,6 @@
 """One start of a run: what it goes on from, whether it may, and what is noted of how it ended."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -160,8 +161,11 @@ def attempt(
     begin_attempt(folder, _progress(stages, data), config["max_stuck_restarts"])
     try:
         yield run
-    except InterruptedRunError:
+    except InterruptedRunError as error:
         end_attempt(folder, INTERRUPTED)
+        # whoever was interrupted knows nothing of the command; a job that Slurm starts again goes on all the same
+        if resume == "never" and "SLURM_JOB_ID" not in os.environ and str(error).endswith(" goes on"):
+            raise InterruptedRunError(f"{error} if --resume never is left out") from error
         raise
     except BaseException as error:
         end_attempt(folder, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")

@@ -10,7 +10,8 @@ from small_runs import newest
 
 from emonet_lightning.attempts import INTERRUPTED, begin_attempt, end_attempt
 from emonet_lightning.cli import main
-from emonet_lightning.errors import CrashLoopError
+from emonet_lightning.errors import CrashLoopError, InterruptedRunError
+from emonet_lightning.resuming import attempt
 from emonet_lightning.same_run import decisive
 
 
@@ -102,6 +103,25 @@ def test_resume_says_what_must_be_there(words, tmp_path, monkeypatch, capsys):
     assert newest(tmp_path / "run" / "checkpoints") is not None
     assert json.loads((tmp_path / "run" / "run.json").read_text()) == first
     assert main([*words, "--resume=sometimes"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("resume", "job", "message"),
+    [
+        ("never", None, "x: stopped; the same command goes on if --resume never is left out"),
+        ("never", "7", "x: stopped; the same command goes on"),
+        ("auto", None, "x: stopped; the same command goes on"),
+    ],
+)
+def test_an_interrupted_run_says_how_it_goes_on(tmp_path, monkeypatch, resume, job, message):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    if job is not None:
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+    options = {"resume": resume, "ckpt_path": None, "max_stuck_restarts": 3}
+    with pytest.raises(InterruptedRunError) as found, attempt(tmp_path, [tmp_path], options, []):
+        raise InterruptedRunError("x: stopped; the same command goes on")
+    assert str(found.value) == message
+    assert json.loads((tmp_path / "attempts.jsonl").read_text().splitlines()[-1])["outcome"] == INTERRUPTED
 
 
 def test_a_checkpoint_of_another_run_is_refused(words, tmp_path, capsys):

@@ -126,7 +126,9 @@ def test_a_checkpoint_beside_stages_is_refused_at_once(staged, tmp_path, capsys)
 
 def test_a_run_that_began_anew_goes_on_after_a_restart_by_slurm(words, tmp_path):
     anew = [*words, "--trainer.max_epochs=4", "--resume=never"]
-    assert forking.run(anew, env=STOP)[0] == 75
+    code, said = forking.run(anew, env=STOP)
+    assert code == 75
+    assert f"the same command with --out {tmp_path / 'run'} goes on if --resume never is left out\n" in said
     step = newest(tmp_path / "run" / "checkpoints")
     code, said = forking.run(anew, env={"SLURM_RESTART_COUNT": "1"})
     assert code == 0, said
