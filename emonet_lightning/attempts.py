@@ -10,8 +10,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from emonet_lightning.appending import append_line
 from emonet_lightning.errors import CrashLoopError
-from emonet_lightning.io import append_line, read_bytes
+from emonet_lightning.io import read_bytes
 from emonet_lightning.messages import is_first_process
 from emonet_lightning.redaction import redact
 

@@ -5,8 +5,7 @@ Formats do not check themselves (one flipped bit loads silently in safetensors a
 file names its sha256.
 """
 
-import contextlib
-import fcntl
+import glob
 import hashlib
 import json
 import math
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 TEMPORARY = ".tmp"
+_PREFIX = 100  # characters of its target's name in that of a temporary file
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def _atomic_write(
     make_folder(path.parent)
     failure = fail_points(path.name)
     with write_errors(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=TEMPORARY)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:_PREFIX]}.", suffix=TEMPORARY)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as stream:
@@ -180,37 +180,17 @@ def _atomic_write(
     return target, digest
 
 
-def remove_temporary(folder: Path | str) -> list[Path]:
-    """Delete what killed writers left in a folder that nobody else writes into now; returns what was deleted."""
-    stale = [path for path in Path(folder).glob(f".*{TEMPORARY}") if path.is_file()]
+def remove_temporary(folder: Path | str, name: str | None = None) -> list[Path]:
+    """Delete what killed writers left in a folder, or of the file of that name, which nobody else writes now.
+
+    Returns:
+        What was deleted.
+    """
+    beside = "*" if name is None else glob.escape(name[:_PREFIX]) + ".????????"  # as `mkstemp` fills it in
+    stale = [path for path in Path(folder).glob(f".{beside}{TEMPORARY}") if path.is_file()]
     for path in stale:
         path.unlink(missing_ok=True)
     return stale
-
-
-def append_line(path: Path | str, line_after: Callable[[bytes], str]) -> None:
-    """Append one line to a file of lines that several processes may write at once; it is synced before this returns.
-
-    A last line that was broken off (its writer was killed) is left as it is; the new one starts after it.
-
-    Args:
-        path: the file; made, with its folder, where it is not there.
-        line_after: given the content so far, which nobody changes meanwhile, returns the line.
-
-    Raises:
-        OutputError: the operating system refused.
-    """
-    make_folder(Path(path).parent)
-    with write_errors(path), open(path, "a+b", buffering=0) as stream:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        stream.seek(0)
-        content = stream.read()
-        start = "\n" if content and not content.endswith(b"\n") else ""
-        line = f"{start}{line_after(content)}\n".encode()
-        if stream.write(line) != len(line):
-            raise OSError("the file system is full")
-        os.fsync(stream.fileno())
 
 
 def sha256_bytes(content: bytes) -> str:

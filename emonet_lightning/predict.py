@@ -17,7 +17,7 @@ from emonet_lightning.data.plan import locate
 from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, UsageError, nearest
 from emonet_lightning.image_files import OTHER_SUFFIXES, SUFFIXES
-from emonet_lightning.io import atomic_write, make_folder, read_json, write_errors
+from emonet_lightning.io import atomic_write, make_folder, read_json, remove_temporary, write_errors
 from emonet_lightning.messages import say
 from emonet_lightning.packing.packed import FORMAT, MANIFEST, PackedSet
 from emonet_lightning.progress import progress_bar
@@ -77,13 +77,13 @@ def predict_command(
     if batch_size < 1:
         raise UsageError(f"batch_size: {batch_size} is below 1")
     images = find_images(locate(input, None), split)
-    _check_writable(target)
+    bad_files = target.with_name(target.name + BAD_FILES)
+    _make_way(target, bad_files)
     recognizer = EmotionRecognizer.load(str(run or heads), device, encoder, weights)
     if values != "scores":
         getattr(recognizer.predictions(np.zeros((1, len(recognizer.bundle.taxonomy)))), values)  # refuse now, not later
 
     bad: list[dict[str, str]] = []
-    bad_files = target.with_name(target.name + BAD_FILES)
     names: list[str] = []
     blocks: list[np.ndarray] = []
     started = time.monotonic()
@@ -171,11 +171,14 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield Path(place) / name
 
 
-def _check_writable(target: Path) -> None:
+def _make_way(target: Path, bad_files: Path) -> None:
+    """See that the table can be written, and remove what a call that was killed left of it."""
     make_folder(target.parent)
     with write_errors(target), tempfile.TemporaryFile(dir=target.parent):
         if target.is_dir():
             raise IsADirectoryError(21, "Is a directory", str(target))
+        for path in (target, bad_files):
+            remove_temporary(path.parent, path.name)
 
 
 def _write(table: pd.DataFrame, path: Path, suffix: str) -> None:

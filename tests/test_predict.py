@@ -21,7 +21,7 @@ from emonet_lightning.data.plan import cache_root
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, OutputError, UsageError
 from emonet_lightning.heads import EmotionHeads
-from emonet_lightning.io import save_tensors
+from emonet_lightning.io import atomic_write, save_tensors
 from emonet_lightning.packing.samples import RawSample
 from emonet_lightning.packing.seals import state_root
 from emonet_lightning.packing.shards import pack
@@ -296,6 +296,26 @@ def test_file_larger_than_an_image_is_refused_unread(
     )
     assert list(pd.read_csv(tmp_path / "out.csv")["file"]) == ["a.png"]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
+
+
+def test_what_a_killed_call_left_of_this_table_is_removed_and_of_others_is_not(
+    heads_dir: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "out"
+    with monkeypatch.context() as killed:  # a process that is killed removes nothing
+        killed.setattr(os, "replace", kill)
+        killed.setattr(Path, "unlink", lambda *_, **__: None)
+        for name in ("a.csv", "a.csv", "a.csv.bad_files.jsonl", "b.csv", "ba.csv", "a.csv.b"):
+            with pytest.raises(KeyboardInterrupt):
+                atomic_write(folder / name, b"whole")
+    assert len(list(folder.iterdir())) == 6
+    predict_command(str(faces / "a.png"), str(folder / "a.csv"), heads=str(heads_dir), device="cpu", progress=False)
+    kept = sorted(path.name for path in folder.iterdir())
+    assert [name.rsplit(".", 2)[0] for name in kept[:-1]] == [".a.csv.b", ".b.csv", ".ba.csv"]
+    assert kept[-1] == "a.csv"
 
 
 def test_home_of_a_user_who_is_not_there_is_one_line(

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from emonet_lightning.appending import append_line
 from emonet_lightning.errors import OutputError
-from emonet_lightning.io import append_line, fingerprint, read_bytes, read_json
+from emonet_lightning.io import fingerprint, read_bytes, read_json
 from emonet_lightning.packing.seals import state_root, warn_once
 
 if TYPE_CHECKING:
