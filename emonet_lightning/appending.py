@@ -1,4 +1,4 @@
-"""Files of lines that several processes add to (`io` replaces whole files): a line is whole or broken off, never mixed."""
+"""Files of lines that several processes add to: a line is whole or broken off, never mixed with another."""
 
 import contextlib
 import fcntl
