@@ -17,7 +17,9 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from emonet_lightning.callbacks import RunLogger
 from emonet_lightning.checkpoints import best_heads_files, check_run, checkpoint_name, named_checkpoints
+from emonet_lightning.errors import UsageError
 from emonet_lightning.io import fingerprint
+from emonet_lightning.schedule import num_optimiser_steps
 from emonet_lightning.stopping import StopBetweenBatches
 
 KEPT = 2
@@ -112,6 +114,7 @@ class IntervalCheckpoint(StopBetweenBatches, Checkpoint):
         checkpoint["run"] = self._identity(trainer)
         logs = [logger.sizes() for logger in trainer.loggers if isinstance(logger, RunLogger)]
         checkpoint["logs"] = logs[0] if logs else {}
+        checkpoint["cut"] = _is_cut(trainer)
         checkpoint["should_stop"] = bool(trainer.should_stop)  # e.g. by EarlyStopping, which says so only once
         if self._within_validation:
             # Lightning would go on in the middle of it, without the scores so far: let it be begun anew
@@ -127,9 +130,22 @@ class IntervalCheckpoint(StopBetweenBatches, Checkpoint):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take up how long the logs were, the random states, and whether the run was about to end."""
         check_run(checkpoint, self._identity(trainer), "the run to go on with")
+        if checkpoint.get("cut") and trainer.max_steps != checkpoint["global_step"]:
+            raise UsageError(
+                f"trainer.max_steps: the run to go on with ended at step {checkpoint['global_step']}, within an epoch, "
+                "whose other rows would be left out; give the same number, or begin with its heads (init_heads_from)"
+            )
         if "logs" in checkpoint and "random" in checkpoint:
             self._resumed = {"logs": checkpoint["logs"], "random": checkpoint["random"]}
             self._resumed["should_stop"] = bool(checkpoint.get("should_stop", False))
+
+
+def _is_cut(trainer: Trainer) -> bool:
+    """Whether `max_steps` ends the run within an epoch; Lightning takes that epoch for finished."""
+    data: Any = getattr(trainer, "datamodule", None)
+    if data is None or not 0 <= trainer.max_steps <= trainer.global_step:
+        return False
+    return trainer.global_step % num_optimiser_steps(data.num_steps, trainer.limit_train_batches, 1, -1) != 0
 
 
 def random_state() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from small_runs import fit, heads_of, newest, same
 
 from emonet_lightning import interruption
 from emonet_lightning.callbacks import BestHeads, RunLogger
-from emonet_lightning.errors import InterruptedRunError
+from emonet_lightning.errors import InterruptedRunError, UsageError
 from emonet_lightning.saving import IntervalCheckpoint
 
 FILES = ("heads.safetensors", "manifest.json", "metrics.jsonl")
@@ -175,6 +175,26 @@ def test_a_run_goes_on_within_an_epoch_with_any_number_of_steps_a_call(run, big,
     again, again_files = run("stopped", big(batch_size=15), steps_per_call=after)
     assert same(again, heads)
     assert again_files == files
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 4])
+def test_a_run_that_max_steps_ended_within_an_epoch_is_not_made_longer(run, big, tmp_path, steps_per_call):
+    def train(steps):
+        return run("run", big(batch_size=20), max_steps=steps, steps_per_call=steps_per_call)
+
+    first = train(11)  # of the 12 of two epochs, the last but one of a call
+    again = train(11)
+    assert same(again[0], first[0])
+    assert again[1] == first[1]
+    for steps in (20, -1):
+        with pytest.raises(UsageError, match="ended at step 11, within an epoch"):
+            train(steps)
+
+
+def test_a_run_that_max_steps_ended_after_an_epoch_can_be_made_longer(run, big):
+    run("run", big(batch_size=20), max_steps=12)
+    _, files = run("run", big(batch_size=20), max_steps=20)
+    assert json.loads(files[-1].splitlines()[-1])["epoch"] == 3
 
 
 def test_half_a_line_is_written_again(tmp_path):
