@@ -74,8 +74,8 @@ def pack_command(
         near_duplicates: `group` keeps near duplicates in one split, `error` refuses them, `ignore` lets them be.
         near_duplicate_distance: differing bits of the 64-bit perceptual hash up to which images are near duplicates.
         max_bad_fraction: share of the samples whose image may be bad (truncated, blank, of another format, ...): these
-            are left out, counted and listed in `bad_samples.jsonl`; above it nothing is packed, and a set that is packed
-            already is refused. By default 0.001, and 0 for a set without a training split.
+            are left out, counted and listed in `bad_samples.jsonl`; above it nothing is packed, and a finished set
+            is refused. By default 0.001, and 0 for a set without a training split.
         shard_size: images per shard.
         num_processes: processes that read and write; by default one per CPU.
         name: of the set; by default that of the input.
