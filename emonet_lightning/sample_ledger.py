@@ -34,7 +34,7 @@ class SampleLedger(Callback):
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
         self.skipped: dict[int, str] = {}
-        """Training rows that were skipped in this run, with the reason."""
+        """Training rows that were skipped in this run, in whichever of its starts, with the reason."""
         self._first, self._steps, self._used, self._unused, self._before = -1, 0, 0, 0, 0
         self._plan: list[int] = []
         self._heads: Any = None
@@ -103,10 +103,21 @@ class SampleLedger(Callback):
             self._list(data)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """List what the encode pass has left out."""
+        """List what the encode pass has left out, and what was skipped before the run was stopped."""
         data: Any = getattr(trainer, "datamodule", None)
-        if data is not None and getattr(data, "left_out", None):
+        if data is not None and (self.skipped or getattr(data, "left_out", None)):
             self._list(data)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the rows skipped so far, of all processes: those of an unfinished epoch stand on no page yet."""
+        data: Any = getattr(trainer, "datamodule", None)
+        pages = _of_all((list(self._now.items()),), data is not None and data.share[1] > 1)
+        now = {row: reason for (page,) in pages for row, reason in page}
+        checkpoint["skipped"] = sorted({**self.skipped, **now}.items())
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take them up: they count against the budget, and are listed."""
+        self.skipped = {int(row): str(reason) for row, reason in checkpoint.get("skipped", ())}
 
     def _skip(self, trainer: Trainer, rows: tuple[tuple[int, str], ...]) -> None:
         self._now.update(rows)

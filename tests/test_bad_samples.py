@@ -2,21 +2,27 @@
 
 import io
 import json
+import re
+import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from lightning.pytorch import Callback
 from PIL import Image
-from small_runs import fit
+from small_runs import fit, newest
 from toy_faces import Listed, ToyFaces, digests, encoded, pack_toy
 
+from emonet_lightning import interruption, sample_ledger
 from emonet_lightning.bad_samples import BadSample, SkipBudget
 from emonet_lightning.decoding import decode_image
-from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.errors import DataError, InterruptedRunError, UsageError
 from emonet_lightning.packing import shards
 from emonet_lightning.packing.images import inspect_image
 from emonet_lightning.packing.samples import RawSample
 from emonet_lightning.packing.shards import PackedSet
 from emonet_lightning.sample_ledger import SampleLedger
+from emonet_lightning.saving import IntervalCheckpoint
 
 PNG = encoded(1, "PNG")
 
@@ -235,6 +241,58 @@ def test_a_bad_image_is_skipped_as_often_as_it_is_drawn_and_listed_once(
     assert line in capsys.readouterr().err
     (listed,) = (tmp_path / "bad_samples.jsonl").read_text().splitlines()
     assert json.loads(listed)["reason"] == "format"
+
+
+class StopAt(Callback):
+    """A signal comes in a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, *args):
+        if trainer.global_step == self.step:
+            signal.raise_signal(signal.SIGUSR1)
+
+
+def test_a_ledger_adds_up_after_a_stop_within_an_epoch_and_forgets_no_skipped_row(
+    model, big, unreadable, tmp_path, capsys
+):
+    later = set()
+    for stop in (0, 2):
+        folder = tmp_path / str(stop)
+
+        def start(*callbacks, folder=folder):
+            data = big(mode="images", max_bad_fraction=0.05, batch_size=30)
+            keep = [SampleLedger(folder), IntervalCheckpoint(folder / "checkpoints", 0)]
+            path = newest(folder / "checkpoints")
+            return fit(model(standardise=False), data, 1, [*keep, *callbacks], path, limit_val_batches=0)
+
+        with interruption.installed(), pytest.raises(InterruptedRunError, match="in training"):
+            start(StopAt(stop))
+        with interruption.installed():  # not asked any more
+            (ledger,) = (callback for callback in start().callbacks if isinstance(callback, SampleLedger))
+        found = re.search(r"epoch 0 from step (\d) on: (\d+) samples expected = (\d+) used", capsys.readouterr().err)
+        step, expected, used = map(int, found.groups())
+        assert (step, expected) == (stop + 1, 120 - 30 * (stop + 1))
+        later.add(expected - used)
+        assert list(ledger.skipped.values()) == ["format"], "it counts against the budget of the run"
+        assert len((folder / "bad_samples.jsonl").read_text().splitlines()) == 1
+    assert later == {0, 1}, "the row is drawn before the one stop and after the other"
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_checkpoint_holds_what_all_processes_have_skipped(monkeypatch, shared):
+    ledgers = [SampleLedger(), SampleLedger()]
+    for row, ledger in enumerate(ledgers):
+        ledger._now = {row if shared else 7: "format"}
+    pages = [(list(ledger._now.items()),) for ledger in ledgers]
+    monkeypatch.setattr(sample_ledger, "_of_all", lambda own, asked: pages if asked else [own])
+    for ledger in ledgers:
+        data, content = SimpleNamespace(share=(0, 2 if shared else 1)), {}
+        ledger.on_save_checkpoint(SimpleNamespace(datamodule=data), None, content)
+        again = SampleLedger()
+        again.on_load_checkpoint(None, None, content)
+        assert again.skipped == ({0: "format", 1: "format"} if shared else {7: "format"})
 
 
 @pytest.mark.parametrize("steps", [1, 4])
