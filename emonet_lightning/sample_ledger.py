@@ -40,6 +40,8 @@ class SampleLedger(Callback):
         self._heads: Any = None
         self._now: dict[int, str] = {}
         """Rows that were skipped in this epoch, once each; `_unused` counts how often they were drawn."""
+        self._carried: tuple[int, int, int] | None = None
+        """Rows planned, used and skipped in this epoch before the run was stopped, by all processes."""
         self._judged_steps, self._judged = 0, 0
         self._said = ""
 
@@ -48,6 +50,7 @@ class SampleLedger(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a page."""
         self._first, self._steps, self._used, self._unused, self._now, self._said = -1, 0, 0, 0, {}, ""
+        self._plan, self._carried = [], None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note where in the epoch a run goes on, and what the plan says of it."""
@@ -77,14 +80,9 @@ class SampleLedger(Callback):
             DataError: rows are missing or too many, or too many were skipped.
         """
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if data is None or self._first < 0:
+        if data is None or (self._first < 0 and self._carried is None):
             return
-        planned = sum(self._plan[self._first :][: self._steps])
-        pages = _of_all((planned, self._used, self._unused, sorted(self._now.items())), data.share[1] > 1)
-        skips = {row: reason for *_, page in pages for row, reason in page}
-        planned, used, num_skipped = (sum(page[place] for page in pages) for place in range(3))
-        if planned > used + num_skipped and _left_out(data.train_batches()) != self._heads:
-            planned = used + num_skipped  # heads that finished within the epoch draw no more pairs
+        (planned, used, num_skipped), skips = self._page(data)
         if planned != used + num_skipped:
             raise DataError(
                 f"epoch {trainer.current_epoch}: {planned} rows were planned, {used} used and {num_skipped} skipped; "
@@ -93,7 +91,7 @@ class SampleLedger(Callback):
         self._check(data, {**self.skipped, **skips})
         left = {**data.left_out, **skips}
         words = f" ({in_words(reasons(data.skip(row, reason) for row, reason in left.items()))})" if left else ""
-        start = f" from step {self._first} on" if self._first else ""
+        start = f" from step {self._first} on" if self._first > 0 and self._carried is None else ""
         say(
             f"epoch {trainer.current_epoch}{start}: {planned + len(data.left_out)} samples expected = {used} used + "
             f"{num_skipped + len(data.left_out)} skipped{words}{self._said}"
@@ -109,15 +107,30 @@ class SampleLedger(Callback):
             self._list(data)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the rows skipped so far, of all processes: those of an unfinished epoch stand on no page yet."""
+        """Add the page of an unfinished epoch, and the rows skipped so far."""
         data: Any = getattr(trainer, "datamodule", None)
-        pages = _of_all((list(self._now.items()),), data is not None and data.share[1] > 1)
-        now = {row: reason for (page,) in pages for row, reason in page}
-        checkpoint["skipped"] = sorted({**self.skipped, **now}.items())
+        if data is not None:
+            counts, skips = self._page(data)
+            run = {**self.skipped, **skips}
+            checkpoint["ledger"] = {"counts": list(counts), "epoch": sorted(skips.items()), "run": sorted(run.items())}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take them up: they count against the budget, and are listed."""
-        self.skipped = {int(row): str(reason) for row, reason in checkpoint.get("skipped", ())}
+        """Take them up: rows skipped before count against the budget, and are listed."""
+        found = checkpoint.get("ledger")
+        if found is not None:
+            planned, used, skipped = map(int, found["counts"])
+            self._carried = planned, used, skipped
+            self._now, self.skipped = dict(found["epoch"]), dict(found["run"])
+
+    def _page(self, data: Any) -> tuple[tuple[int, int, int], dict[int, str]]:
+        """Return rows planned, used and skipped in this epoch so far, by all processes, and which were skipped."""
+        planned = sum(self._plan[max(self._first, 0) :][: self._steps])
+        if planned > self._used + self._unused and _left_out(data.train_batches()) != self._heads:
+            planned = self._used + self._unused  # heads that finished within the epoch draw no more pairs
+        pages = _of_all((planned, self._used, self._unused, sorted(self._now.items())), data.share[1] > 1)
+        every = [*pages, (*self._carried, [])] if self._carried is not None else pages
+        planned, used, skipped = (sum(page[place] for page in every) for place in range(3))
+        return (planned, used, skipped), {row: reason for *_, page in pages for row, reason in page}
 
     def _skip(self, trainer: Trainer, rows: tuple[tuple[int, str], ...]) -> None:
         self._now.update(rows)

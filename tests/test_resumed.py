@@ -12,6 +12,7 @@ from small_runs import fit, heads_of, newest, same
 from emonet_lightning import interruption
 from emonet_lightning.callbacks import BestHeads, RunLogger
 from emonet_lightning.errors import InterruptedRunError, UsageError
+from emonet_lightning.sample_ledger import SampleLedger
 from emonet_lightning.saving import IntervalCheckpoint
 
 FILES = ("heads.safetensors", "manifest.json", "metrics.jsonl")
@@ -55,7 +56,8 @@ def run(model, tmp_path):
         folder = tmp_path / name
         best, module = BestHeads(patience), model(dropout=0.5, steps_per_call=steps_per_call)
         best.folder = folder
-        keep = [best, IntervalCheckpoint(folder / "checkpoints", 0)] if checkpoints else [best]
+        keep = [SampleLedger(), best]  # the ledger stops a run whose rows do not add up
+        keep += [IntervalCheckpoint(folder / "checkpoints", 0)] if checkpoints else []
         fit(
             module,
             data,
