@@ -110,7 +110,7 @@ class EmpathicInsightFace(HeadTraining):
         self.register_buffer("feature_mean", torch.zeros(features))
         self.register_buffer("feature_std", torch.ones(features))
         self.register_buffer("positive_weight", torch.ones(2, len(dimensions)), persistent=False)
-        self.register_buffer("train_loss", torch.zeros(2, len(dimensions)), persistent=False)
+        self.train_loss = torch.zeros(2, len(dimensions))  # no buffer: DDP makes those of all processes the first one's
         self.scores_seen = ScoreTable(len(dimensions))
         self.last_val: ValScore | None = None
         self._encoder: list[FrozenEncoder] = []  # in a list: not a sub-module, so never in a checkpoint

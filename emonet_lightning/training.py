@@ -72,6 +72,7 @@ class HeadTraining(LightningModule):
     def on_train_start(self) -> None:
         """Count steps and calls from where the run goes on; finished heads stay finished."""
         self._step_in_epoch = 0
+        self.train_loss = self.train_loss.to(self.device)
         positions: Any = getattr(self.trainer.train_dataloader, "positions", None)
         if (resumed := getattr(positions, "resumed", None)) is not None:
             if resumed.epoch == self.current_epoch:
@@ -285,7 +286,8 @@ class HeadTraining(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the optimiser's state of all heads, so that it does not depend on how they were computed; the losses."""
         checkpoint["finished_heads"] = self.finished
-        checkpoint["train_loss"] = self.train_loss.clone()
+        shared = self._trainer is not None and not self._alone
+        checkpoint["train_loss"] = self.all_gather(self.train_loss) if shared else self.train_loss[None].clone()
         if self._remaining and "optimizer_states" in checkpoint:
             checkpoint["optimizer_states"] = [self._remaining[0].widen(checkpoint["optimizer_states"][0])]
 
@@ -293,7 +295,12 @@ class HeadTraining(LightningModule):
         """Take up which heads have finished, and the losses of an epoch that was not."""
         self.finished = list(checkpoint.get("finished_heads", []))
         if "train_loss" in checkpoint:
-            self.train_loss.copy_(checkpoint["train_loss"])
+            losses = checkpoint["train_loss"]  # of each process: its part of the steps, and the number of all steps
+            alone = self._trainer is None or self._alone
+            rank, world = (0, 1) if alone else (self.global_rank, self.trainer.world_size)
+            if len(losses) != world:  # the first one goes on with all parts
+                losses = torch.stack([losses[:, 0].sum(0) * (rank == 0), losses[0, 1]])[None].expand(world, -1, -1)
+            self.train_loss.copy_(losses[rank])
         if self._compacts and "optimizer_states" in checkpoint:
             remaining = [head for head in range(self.heads.num_heads) if head not in self.finished]
             checkpoint["optimizer_states"] = [narrow_state(checkpoint["optimizer_states"][0], remaining)]

@@ -52,6 +52,15 @@ def test_training_in_two_processes_agrees_with_one(runs):
     one, two = (load_file(runs / name / "heads.safetensors") for name in ("one", "ddp"))
     for name, value in one.items():
         assert float((two[name] - value).abs().max()) <= 1e-4 * float(value.abs().max()), name
+    # the mean over all rows, as one process counts it
+    lines = [
+        [json.loads(line) for line in (runs / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "ddp")
+    ]
+    for first, second in zip(*lines, strict=True):
+        losses = [{k: v for k, v in line.items() if k.startswith("train/loss")} for line in (first, second)]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert any("train/loss" in line for line in lines[0])
     # not a word is exchanged: the very same bits
     assert (runs / "one" / "heads.safetensors").read_bytes() == (runs / "replicated" / "heads.safetensors").read_bytes()
     # short last batch (120 rows in batches of 50), unequal shares: still the same number of steps

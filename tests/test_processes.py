@@ -206,6 +206,49 @@ def test_another_checkpoint_in_one_process_is_refused(words, tmp_path):
     assert f"than process 0 ({last.name[:24]})" in said
 
 
+def agreeing_at_once(argv):
+    from emonet_lightning import stopping
+    from emonet_lightning.cli import main
+
+    stopping._AGREE_SECONDS = 0.0  # not every tenth of a second
+    return main(argv)
+
+
+def asked_within_an_epoch(argv):
+    from emonet_lightning.training import HeadTraining
+
+    whole, steps = HeadTraining.training_step, []
+
+    def training_step(self, *args):
+        steps.append(1)
+        if len(steps) == 13:  # of 12 an epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return whole(self, *args)
+
+    HeadTraining.training_step = training_step
+    return agreeing_at_once(argv)
+
+
+def test_losses_of_an_epoch_that_processes_share_and_that_was_stopped_are_those_of_one_that_was_not(words, tmp_path):
+    words = [
+        *words,
+        "--model.parallel=ddp",
+        "--trainer.max_epochs=3",
+        "--data.batch_size=10",
+        f"--out={tmp_path / 'run'}",
+    ]
+    children = forking.start_all(words, targets=(agreeing_at_once, asked_within_an_epoch))
+    assert [child.wait(120) for child in children] == [75, 75], [child.said() for child in children]
+    step = int(newest(tmp_path / "run" / "checkpoints").name[5:14])
+    assert 12 < step < 24
+    codes, said = end_all(words)
+    assert codes == [0, 0], said
+    codes, said = end_all([*words, f"--out={tmp_path / 'whole'}"])
+    assert codes == [0, 0], said
+    for name in ("heads.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 def meeting_bad_data(argv):
     from emonet_lightning.cli import main
     from emonet_lightning.errors import DataError
