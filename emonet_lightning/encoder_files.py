@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError
 from emonet_lightning.io import atomic_write, read_json, save_tensors, sha256_bytes, sha256_file
-from emonet_lightning.local_paths import refuse_address
+from emonet_lightning.local_paths import expand_home, refuse_address
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def remember_digest(path: Path, digest: str) -> None:
 def digest_record(path: Path) -> Path:
     """Return the file in which the digest of a weight file is kept, whether it is there or not."""
     path = path.absolute()
-    root = Path(os.environ.get("EMONET_CACHE") or "~/.cache/emonet_lightning").expanduser()
+    root = expand_home(os.environ.get("EMONET_CACHE") or "~/.cache/emonet_lightning")
     return root / "weights" / f"{sha256_bytes(str(path).encode())[:32]}.json"
 
 

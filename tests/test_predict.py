@@ -27,6 +27,7 @@ from emonet_lightning.packing.seals import state_root
 from emonet_lightning.packing.shards import pack
 from emonet_lightning.predict import EmotionRecognizer, predict_command
 from emonet_lightning.recognizer import Predictions, load_bundle
+from emonet_lightning.signed_json import sign
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
 
 TAXONOMY = Taxonomy.load("emonet40", extra_dimensions=True)
@@ -176,7 +177,8 @@ def test_wrong_taxonomy_or_order_is_refused_at_load(heads_dir: Path, bundle: Hea
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     columns = manifest["taxonomy"]["dimensions"]
     columns[0], columns[1] = columns[1], columns[0]
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    del manifest["sha256"]
+    (tmp_path / "manifest.json").write_text(sign(json.dumps(manifest)))
     with pytest.raises(DataError, match="another taxonomy or order"):
         EmotionRecognizer.load(tmp_path, "cpu")
 
