@@ -145,7 +145,8 @@ def _is_cut(trainer: Trainer) -> bool:
     data: Any = getattr(trainer, "datamodule", None)
     if data is None or not 0 <= trainer.max_steps <= trainer.global_step:
         return False
-    return trainer.global_step % num_optimiser_steps(data.num_steps, trainer.limit_train_batches, 1, -1) != 0
+    steps = num_optimiser_steps(data.num_steps, trainer.limit_train_batches, 1, -1)
+    return steps > 0 and trainer.global_step % steps != 0
 
 
 def random_state() -> dict[str, Any]:
