@@ -8,10 +8,11 @@ from emonet_lightning.bundle import MANIFEST_FILE, HeadsBundle
 from emonet_lightning.callbacks import METRICS_FILE
 from emonet_lightning.errors import DataError, EmoNetError, EnvironmentProblem, MissingInputError, UsageError
 from emonet_lightning.io import make_folder, read_json
-from emonet_lightning.judging import AGREEMENT_FILE, RESULTS_FILE, RUN_FILE
+from emonet_lightning.judging import AGREEMENT_FILE, RESULTS_FILE
 from emonet_lightning.redaction import redact
 from emonet_lightning.reporting.agreement_report import write_agreement_report
 from emonet_lightning.run_identity import run_id
+from emonet_lightning.same_run import RUN_FILE
 from emonet_lightning.tracking import headline, systems_table
 from emonet_lightning.wandb_sender import Sender, final_lines
 from emonet_lightning.yaml_files import read_yaml

@@ -181,3 +181,14 @@ def _without_finished(batch: PairBatch, offs: torch.Tensor, columns: torch.Tenso
     counts = offs.diff(prepend=offs.new_zeros(1)).index_select(0, columns)
     parts = {name: getattr(batch, name)[kept] for name in ("inputs", "target", "head", "key")}
     return batch._replace(**parts, offs=counts.cumsum(0, dtype=torch.int32))
+
+
+def own_losses(of_all: torch.Tensor, rank: int, world_size: int) -> torch.Tensor:
+    """Return a process's own `train_loss` [2, K] of those of all processes [P, 2, K], which a checkpoint holds.
+
+    Each has the losses of its part of the steps, and the number of all steps. Another number of processes than P goes
+    on with all parts in the first one.
+    """
+    if len(of_all) == world_size:
+        return of_all[rank]
+    return torch.stack([of_all[:, 0].sum(0) * (rank == 0), of_all[0, 1]])

@@ -21,6 +21,7 @@ from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint, feature_
 from emonet_lightning.errors import EmoNetError, MissingInputError, UsageError, nearest
 from emonet_lightning.heads import resolve_widths
 from emonet_lightning.io import make_folder
+from emonet_lightning.local_paths import expand_home
 from emonet_lightning.losses import OUTPUT_MAP
 from emonet_lightning.objective import head_options
 from emonet_lightning.packing.packed import MANIFEST, PackedSet
@@ -61,7 +62,7 @@ def check_run(stages: Sequence[EmoNetCLI]) -> None:
     if (last["neutral"] or "").startswith(EMBEDDED):
         embedded_name(last["neutral"], "neutral")
     elif last["neutral"]:
-        neutral = Path(last["neutral"]).expanduser()
+        neutral = expand_home(last["neutral"])
         find_images(neutral, split=None)
         if (neutral / MANIFEST).is_file():  # means of the test's own faces would be fitted on it
             packed = PackedSet.open(neutral)

@@ -19,7 +19,6 @@ from emonet_lightning.errors import DataError, InterruptedRunError, MissingInput
 from emonet_lightning.io import fingerprint, remove_temporary
 from emonet_lightning.messages import is_first_process, say
 from emonet_lightning.run_identity import IDENTITY_FILE, run_id
-from emonet_lightning.same_run import check_folder as check_folder
 from emonet_lightning.same_run import decisive
 from emonet_lightning.taxonomy import Taxonomy
 

@@ -23,7 +23,6 @@ from emonet_lightning.io import atomic_write, make_folder, write_errors
 from emonet_lightning.judging import (
     AGREEMENT_FILE,
     RESULTS_FILE,
-    RUN_FILE,
     console,
     count_test,
     judge,
@@ -38,8 +37,9 @@ from emonet_lightning.packing.ledger import USE_FILE
 from emonet_lightning.preflight import check_run
 from emonet_lightning.processes import exit_code, said_once, several
 from emonet_lightning.redaction import redact
-from emonet_lightning.resuming import DONE, Attempt, attempt, begins_anew, check_folder, is_pruned
+from emonet_lightning.resuming import DONE, Attempt, attempt, begins_anew, is_pruned
 from emonet_lightning.run_cli import EmoNetCLI
+from emonet_lightning.same_run import RUN_FILE, check_folder
 from emonet_lightning.stopping import StopBetweenBatches
 from emonet_lightning.tracking import log_test
 from emonet_lightning.wandb_mirror import WandbMirror

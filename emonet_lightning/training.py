@@ -19,7 +19,7 @@ from emonet_lightning.batch import EmotionBatch, LabelSource, PairBatch
 from emonet_lightning.errors import DataError
 from emonet_lightning.heads import EmotionHeads
 from emonet_lightning.metrics import named
-from emonet_lightning.objective import Objective, Remaining, narrow_state, own_rates
+from emonet_lightning.objective import Objective, Remaining, narrow_state, own_losses, own_rates
 from emonet_lightning.optimizer import HeadwiseAdamW, clip_per_head
 from emonet_lightning.schedule import bounded_steps, count_calls, num_optimiser_steps, step_seconds, warmup_cosine
 from emonet_lightning.taxonomy import Taxonomy
@@ -221,14 +221,8 @@ class HeadTraining(LightningModule):
         """AdamW over the heads only; warm-up and cosine per step."""
         given = self.hparams
         scale, decay = own_rates(given["per_emotion"], self.taxonomy.slugs, given["lr"], given["weight_decay"])
-        optimizer = HeadwiseAdamW(
-            self.heads.parameters(),
-            given["lr"],
-            given["weight_decay"],
-            eps=given["adam_eps"],
-            lr_scale=scale,
-            head_weight_decay=decay,
-        )
+        rates = {"eps": given["adam_eps"], "lr_scale": scale, "head_weight_decay": decay}
+        optimizer = HeadwiseAdamW(self.heads.parameters(), given["lr"], given["weight_decay"], **rates)
         if self._compacts:
             self._compact()
             optimizer.select(self._remaining[0].columns.tolist(), self._remaining[0].heads.parameters())
@@ -295,12 +289,8 @@ class HeadTraining(LightningModule):
         """Take up which heads have finished, and the losses of an epoch that was not."""
         self.finished = list(checkpoint.get("finished_heads", []))
         if "train_loss" in checkpoint:
-            losses = checkpoint["train_loss"]  # of each process: its part of the steps, and the number of all steps
-            alone = self._trainer is None or self._alone
-            rank, world = (0, 1) if alone else (self.global_rank, self.trainer.world_size)
-            if len(losses) != world:  # the first one goes on with all parts
-                losses = torch.stack([losses[:, 0].sum(0) * (rank == 0), losses[0, 1]])[None].expand(world, -1, -1)
-            self.train_loss.copy_(losses[rank])
+            place = (0, 1) if self._trainer is None or self._alone else (self.global_rank, self.trainer.world_size)
+            self.train_loss.copy_(own_losses(checkpoint["train_loss"], *place))
         if self._compacts and "optimizer_states" in checkpoint:
             remaining = [head for head in range(self.heads.num_heads) if head not in self.finished]
             checkpoint["optimizer_states"] = [narrow_state(checkpoint["optimizer_states"][0], remaining)]
