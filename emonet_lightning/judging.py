@@ -49,7 +49,7 @@ def _evaluate(subcommand: str, argv: list[str]) -> None:
         base = run_config(options.run)
         if subcommand == "test" and base.get("test_data"):
             base["data"] = base["test_data"]
-        base = without(base, "test_data", "export", "neutral", "out", "ckpt_path", "best_heads", "stages")
+        base = without(base, "test_data", "export", "neutral", "out", "ckpt_path", "best_heads", "stages", "figures")
         base["model"] = without(base["model"], "init_heads_from", "reinit_last_layer")
         base["trainer"] = without(base["trainer"], "logger", "callbacks")
         arguments = ["--config", dump_yaml(base), *arguments]
@@ -68,8 +68,9 @@ def _evaluate(subcommand: str, argv: list[str]) -> None:
     write_results(folder, result)
     if subcommand == "test":
         if cli.trainer.is_global_zero:
-            log_test(cli.trainer.loggers, result, folder, cli.model.taxonomy, 0)
-        report_test(folder, cli.model.taxonomy)
+            figures = cli.run_config["figures"]
+            log_test(cli.trainer.loggers, result, folder, cli.model.taxonomy, 0, figures=figures)
+        report_test(folder, cli.model.taxonomy, cli.run_config["figures"])
     elif cli.trainer.is_global_zero:
         console().print_json(data={key: value for key, value in result.metrics.items() if key.count("/") == 1})
 
@@ -162,22 +163,22 @@ def write_results(folder: Path, result: Judgement) -> None:
 
 
 @rank_zero_only
-def report_test(folder: Path, taxonomy: Taxonomy) -> None:
-    """Write the agreement report of a tested folder, and print its main figures as a table."""
+def report_test(folder: Path, taxonomy: Taxonomy, figures: bool) -> None:
+    """Write the agreement report of a tested folder, with its figures or not, and print the main ones as a table."""
     from emonet_lightning.reporting.run_report import final_table
 
-    agreement = read_agreement(folder, taxonomy)
+    agreement = read_agreement(folder, taxonomy, figures)
     console().print(final_table(folder, [], taxonomy, agreement=agreement))
 
 
-def read_agreement(folder: Path, taxonomy: Taxonomy) -> dict[str, Any] | None:
-    """Return `agreement.json` of a folder after writing its report and figures; None where nothing rated was tested."""
+def read_agreement(folder: Path, taxonomy: Taxonomy, figures: bool) -> dict[str, Any] | None:
+    """Return `agreement.json` of a folder after writing its report; None where nothing rated was tested."""
     from emonet_lightning.reporting.agreement_report import write_agreement_report
 
     if not (folder / AGREEMENT_FILE).is_file():
         return None
     agreement = read_json(folder / AGREEMENT_FILE)
-    write_agreement_report(folder, agreement, taxonomy)
+    write_agreement_report(folder, agreement, taxonomy, figures=figures)
     return agreement
 
 

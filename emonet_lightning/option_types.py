@@ -15,7 +15,7 @@ from emonet_lightning.transforms import Augmentation
 
 _SECTIONS = {"model": EmpathicInsightFace, "trainer": Trainer, "best_heads": BestHeads, "model.encoder": EncoderSpec}
 _INSIDE = {"parts": Part, "augmentation": Augmentation}
-_ALONE = {"num_draws", "checkpoint_every", "max_stuck_restarts", "export"}
+_ALONE = {"num_draws", "checkpoint_every", "max_stuck_restarts", "export", "figures"}
 
 
 def needs_value(field: str) -> bool:

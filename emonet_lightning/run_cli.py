@@ -133,6 +133,9 @@ class EmoNetCLI(LightningCLI):
         )
         parser.add_argument("--num_draws", type=PositiveInt, default=500, help="Bootstrap draws of a test's intervals.")
         parser.add_argument(
+            "--figures", type=bool, default=True, help="Draw the reports' figures; without, reports are tables only."
+        )
+        parser.add_argument(
             "--checkpoint_every",
             type=NonNegativeFloat,
             default=30.0,

@@ -202,7 +202,8 @@ def _test(own: Path, cli: EmoNetCLI) -> None:
         found = judge(cli, data, means)
         write_results(own, found)
         if cli.trainer.is_global_zero:
-            log_test(cli.trainer.loggers, found, own, cli.model.taxonomy, cli.trainer.global_step)
+            figures = cli.run_config["figures"]
+            log_test(cli.trainer.loggers, found, own, cli.model.taxonomy, cli.trainer.global_step, figures=figures)
     for logger in cli.trainer.loggers:
         if isinstance(logger, WandbMirror):
             logger.close()  # the next stage is a W&B run of its own
@@ -240,8 +241,8 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
             released="released" in export,
         )
     stop()
-    agreement = read_agreement(folder, bundle.taxonomy)
-    write_report(folder, names, bundle.taxonomy, agreement=agreement)
+    agreement = read_agreement(folder, bundle.taxonomy, config["figures"])
+    write_report(folder, names, bundle.taxonomy, agreement=agreement, figures=config["figures"])
     stop()
     if not config["trainer"]["fast_dev_run"]:
         _mark_done(folder)

@@ -20,7 +20,9 @@ def headline(metrics: Mapping[str, float]) -> dict[str, float]:
     return {key: value for key, value in metrics.items() if key.count("/") == 1 or key.endswith(INTERVAL)}
 
 
-def log_test(loggers: Sequence[Logger], found: Judgement, folder: Path, taxonomy: Taxonomy, step: int) -> None:
+def log_test(
+    loggers: Sequence[Logger], found: Judgement, folder: Path, taxonomy: Taxonomy, step: int, *, figures: bool = True
+) -> None:
     """Log means over emotions with their intervals; a W&B run also gets the systems' table and the report's figures.
 
     Args:
@@ -29,13 +31,14 @@ def log_test(loggers: Sequence[Logger], found: Judgement, folder: Path, taxonomy
         folder: where the report's figures are drawn for W&B.
         taxonomy: columns.
         step: optimiser step of the heads.
+        figures: draw them.
     """
     means = headline(found.metrics)
     for logger in loggers:
         if isinstance(logger, WandbMirror):
-            drawn = found.agreement and write_agreement_report(folder, found.agreement, taxonomy)
-            figures = [path for path in drawn or () if path.suffix == ".png"]
-            logger.log_test(means, step, systems_table(found.agreement), figures)
+            drawn = found.agreement and write_agreement_report(folder, found.agreement, taxonomy, figures=figures)
+            pictures = [path for path in drawn or () if path.suffix == ".png"]
+            logger.log_test(means, step, systems_table(found.agreement), pictures)
         elif not isinstance(logger, RunLogger):
             logger.log_metrics(means, step)
             logger.save()

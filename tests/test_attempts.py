@@ -55,7 +55,8 @@ def test_lines_that_are_no_entries_are_skipped(tmp_path, line):
 def words(small_sets, encoder_options, tmp_path):
     return [
         "fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", "--trainer.accelerator=cpu",
-        "--trainer.devices=1", "--trainer.max_epochs=2", "--trainer.enable_progress_bar=false", "--model.widths=[8]",
+        "--trainer.devices=1", "--trainer.max_epochs=2", "--trainer.enable_progress_bar=false",
+        "--figures=false", "--model.widths=[8]",
         *encoder_options, f"--out={tmp_path / 'run'}",
     ]  # fmt: skip
 

@@ -9,7 +9,7 @@ import yaml
 from emonet_lightning.cli import main
 
 QUICK = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=1", "--trainer.logger=false",
-         "--trainer.enable_progress_bar=false", "--model.widths=[8]"]  # fmt: skip
+         "--trainer.enable_progress_bar=false", "--figures=false", "--model.widths=[8]"]  # fmt: skip
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ QUICK = [
     "--model.widths=[8]",
     "--num_draws=20",
 ]
-QUIET = ["--trainer.enable_progress_bar=false"]
+QUIET = ["--trainer.enable_progress_bar=false", "--figures=false"]
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def runs(tmp_path_factory, small_sets, encoder_options):
         "fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", "--data.batch_size=50",
         "--test_data=ExpertRatings", f"--test_data.path={small_sets['hq']}", "--num_draws=50",
         "--model.dropout=0", "--model.widths=[24]", "--trainer.max_epochs=2", "--trainer.accelerator=cpu",
-        "--trainer.enable_progress_bar=false", *encoder_options,
+        "--trainer.enable_progress_bar=false", "--figures=false", *encoder_options,
     ]  # fmt: skip
     assert main([*words, "--trainer.devices=1", f"--out={folder / 'one'}"]) == 0
     for (kind, plan), run in zip(PLANS.items(), (launched, started), strict=True):
@@ -70,7 +70,7 @@ def test_training_in_two_processes_agrees_with_one(runs):
 
 def test_figures_of_one_checkpoint_are_byte_equal_however_it_is_evaluated(runs, tmp_path):
     base = ["test", f"--run={runs / 'one'}", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
-            "--num_draws=50"]  # fmt: skip
+            "--figures=false", "--num_draws=50"]  # fmt: skip
     variants = {
         "plain": [],
         "batch_size": ["--data.batch_size=7"],

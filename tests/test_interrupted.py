@@ -22,7 +22,7 @@ from emonet_lightning.judging import run_folder
 
 EPOCHS = 50  # so many that a signal on a busy machine still comes before the end
 QUICK = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=1", "--trainer.logger=false",
-         "--trainer.enable_progress_bar=false", "--model.widths=[8]"]  # fmt: skip
+         "--trainer.enable_progress_bar=false", "--figures=false", "--model.widths=[8]"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

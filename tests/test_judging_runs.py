@@ -8,7 +8,7 @@ import pytest
 
 from emonet_lightning.cli import main
 
-QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--num_draws=20"]
+QUIET = ["--trainer.enable_progress_bar=false", "--figures=false", "--trainer.accelerator=cpu", "--num_draws=20"]
 
 
 @pytest.fixture(scope="module")

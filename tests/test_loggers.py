@@ -41,14 +41,14 @@ def test_csv_and_tensorboard_write_into_the_run_folder(words, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     loggers = ["--trainer.logger+=CSVLogger", "--trainer.logger.save_dir=.", "--trainer.logger+=TensorBoardLogger",
                "--trainer.logger.save_dir=."]  # fmt: skip
-    assert main([*words, *loggers]) == 0
+    assert main([*words, *loggers, "--figures=false"]) == 0
     (table,) = (tmp_path / "run").rglob("metrics.csv")
     rows = list(csv.DictReader(table.open()))
     assert sum(bool(row["val/score"]) for row in rows) == 2
     assert sum(bool(row["test/spearman"]) for row in rows) == 1
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
     words = ["test", f"--run={tmp_path / 'run'}", "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=tested"]
-    assert main([*words, "--trainer.enable_progress_bar=false", "--num_draws=20"]) == 0
+    assert main([*words, "--trainer.enable_progress_bar=false", "--num_draws=20", "--figures=false"]) == 0
     (table,) = (tmp_path / "tested").rglob("metrics.csv")
     (row,) = [row for row in csv.DictReader(table.open()) if row["test/spearman"]]
     assert float(row["test/spearman/low"]) <= float(row["test/spearman"]) <= float(row["test/spearman/high"])

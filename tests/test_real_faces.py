@@ -44,6 +44,7 @@ def encoder_words(encoder):
         "--trainer.accelerator=cpu",
         "--trainer.devices=1",
         "--trainer.enable_progress_bar=false",
+        "--figures=false",
     ]
 
 

@@ -26,7 +26,7 @@ from emonet_lightning.packing.shards import PackedSet, pack
 from emonet_lightning.synthesis.faces import RenderedFaces
 
 QUICK = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=1", "--model.widths=[8]",
-         "--trainer.enable_progress_bar=false", "--num_draws=20"]  # fmt: skip
+         "--trainer.enable_progress_bar=false", "--figures=false", "--num_draws=20"]  # fmt: skip
 SPLITS = {"train": 0.6, "val": 0.4}
 
 
@@ -258,8 +258,13 @@ def test_every_test_is_counted_beside_the_set_and_told_in_report_and_table(
     assert main(["fit", *words(small_sets["big"], encoder_options, *test), f"--out={run}"]) == 0
     assert "was used once (1 set of heads)" in (run / "report.md").read_text()
     assert "was used once" in " ".join(capsys.readouterr().out.split())
+    assert not (run / "figures").exists(), "--figures=false"
+    for report in ("report.md", "agreement.md"):
+        text = (run / report).read_text()
+        assert "## Emotions" in text
+        assert "![" not in text
     results = (run / "results.json").read_bytes()
-    assert main(["test", f"--run={run}", *QUICK[:2], *QUICK[-2:]]) == 0
+    assert main(["test", f"--run={run}", *QUICK[:2], *QUICK[-3:]]) == 0
     assert "was used 2 times (1 set of heads)" in " ".join(capsys.readouterr().out.split())
     assert (run / "results.json").read_bytes() == results, "results do not hold the count"
     other = [*words(small_sets["big"], encoder_options, *test), "--seed_everything=1", f"--out={tmp_path / 'second'}"]

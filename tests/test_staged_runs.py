@@ -26,6 +26,7 @@ def words(small_sets, encoder_options, tmp_path):
     return [
         "fit", "--data=SyntheticFaces", f"--data.path={small_sets['big']}", "--data.batch_size=24", *encoder_options,
         "--model.widths=[8]", "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.enable_progress_bar=false",
+        "--figures=false",
         "--checkpoint_every=0", "--num_draws=20", "--max_stuck_restarts=0", f"--out={tmp_path / 'run'}",
     ]  # fmt: skip
 

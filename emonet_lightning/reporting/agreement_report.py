@@ -22,7 +22,7 @@ REPORT_FILE = "agreement.md"
 
 
 def write_agreement_report(
-    out_dir: Path, found: Mapping[str, Any], taxonomy: Taxonomy, *, notes: Sequence[str] = ()
+    out_dir: Path, found: Mapping[str, Any], taxonomy: Taxonomy, *, notes: Sequence[str] = (), figures: bool = True
 ) -> list[Path]:
     """Write `agreement.md` and its figures (`figures/*.png`, `figures/*.pdf`); equal content gives equal bytes.
 
@@ -31,6 +31,7 @@ def write_agreement_report(
         found: content of agreement.json.
         taxonomy: that of the ratings.
         notes: sentences added to those in `found`.
+        figures: draw them; without, the text names none.
 
     Returns:
         Paths written, `agreement.md` first.
@@ -38,11 +39,18 @@ def write_agreement_report(
     Raises:
         OutputError: the folder cannot be written.
     """
+    out_dir = Path(out_dir)
+    paths = _draw(out_dir / "figures", found, taxonomy) if figures else []
+    report = out_dir / REPORT_FILE
+    atomic_write(report, agreement_text(found, notes, figures=figures))
+    return [report, *paths]
+
+
+def _draw(folder: Path, found: Mapping[str, Any], taxonomy: Taxonomy) -> list[Path]:
     # here: matplotlib loads slowly
     from emonet_lightning.reporting import agreement_emotions, agreement_figures, agreement_heatmap, drawing
 
-    out_dir = Path(out_dir)
-    make_folder(out_dir / "figures")
+    make_folder(folder)
     drawn = {"systems": agreement_figures.overview(found)}
     drawn |= {f"emotions_{metric}": agreement_emotions.by_emotion(found, metric) for metric in found["headline"]}
     drawn["pairwise_kappa"] = agreement_heatmap.heatmap(found)
@@ -52,17 +60,14 @@ def write_agreement_report(
         scale = taxonomy.dimensions[0]
         drawn["reliability"] = agreement_figures.reliability(found, scale.low, scale.high)
     else:  # of an earlier report with systems
-        for stale in (out_dir / "figures").glob("reliability.*"):
+        for stale in folder.glob("reliability.*"):
             stale.unlink()
-    paths = [path for name, figure in drawn.items() for path in drawing.save(figure, out_dir / "figures", name)]
-    report = out_dir / REPORT_FILE
-    atomic_write(report, agreement_text(found, notes))
-    return [report, *paths]
+    return [path for name, figure in drawn.items() for path in drawing.save(figure, folder, name)]
 
 
-def agreement_text(found: Mapping[str, Any], notes: Sequence[str] = ()) -> str:
+def agreement_text(found: Mapping[str, Any], notes: Sequence[str] = (), *, figures: bool = True) -> str:
     """Return the text of `agreement.md`; see `write_agreement_report`."""
-    return "\n\n".join(_sections(found, notes)) + "\n"
+    return "\n\n".join(part for part in _sections(found, notes) if figures or not part.startswith("![")) + "\n"
 
 
 def _sections(found: Mapping[str, Any], notes: Sequence[str]) -> Iterable[str]:

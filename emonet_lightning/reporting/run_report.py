@@ -29,6 +29,7 @@ def write_report(
     heads: Mapping[str, Any] | None = None,
     agreement: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
+    figures: bool = True,
 ) -> Path:
     """Write `report.md` and its PNG figures into a run's folder, from the files there.
 
@@ -39,6 +40,7 @@ def write_report(
         heads: best epochs and constant heads; see `RunRecord.read`.
         agreement: content of `agreement.json`, where a rated set was tested.
         notes: sentences on what was not measured, added to those found here.
+        figures: draw them; without, the text names none.
 
     Returns:
         Path of `report.md`.
@@ -47,21 +49,26 @@ def write_report(
         OutputError: the folder cannot be written.
         DataError: a file of the run is not JSON.
     """
-    from emonet_lightning.reporting import run_figures  # here, so that commands without a report do not load matplotlib
-
     run_dir = Path(run_dir)
     record = RunRecord.read(run_dir, stages, taxonomy, heads=heads, agreement=agreement, notes=notes)
     emotions = record.emotions()
-    pictures = {}
-    if any(stage.lines for stage in record.stages):
-        pictures["curves.png"] = run_figures.curves(record.stages, taxonomy)
-    if emotions is not None:
-        pictures["emotions.png"] = run_figures.emotion_bars(emotions, taxonomy)
+    pictures = _draw(record, emotions) if figures else {}
     for name, content in pictures.items():
         atomic_write(run_dir / "figures" / name, content)
     path = run_dir / REPORT_FILE
     atomic_write(path, "\n\n".join(_sections(record, emotions, set(pictures))) + "\n")
     return path
+
+
+def _draw(record: RunRecord, emotions: EmotionFigures | None) -> dict[str, bytes]:
+    from emonet_lightning.reporting import run_figures  # here, so that commands without a report do not load matplotlib
+
+    pictures = {}
+    if any(stage.lines for stage in record.stages):
+        pictures["curves.png"] = run_figures.curves(record.stages, record.taxonomy)
+    if emotions is not None:
+        pictures["emotions.png"] = run_figures.emotion_bars(emotions, record.taxonomy)
+    return pictures
 
 
 def _sections(record: RunRecord, emotions: EmotionFigures | None, pictures: set[str]) -> Iterable[str]:
@@ -91,7 +98,8 @@ def _sections(record: RunRecord, emotions: EmotionFigures | None, pictures: set[
     if emotions is not None:
         yield "## Emotions"
         yield f"{emotions.title}. {_ends(record, emotions)}".rstrip()
-        yield "![Figure per emotion, sorted](figures/emotions.png)"
+        if "emotions.png" in pictures:
+            yield "![Figure per emotion, sorted](figures/emotions.png)"
         yield from _emotion_table(record, emotions)
     yield "## Heads"
     yield from _heads(record)

@@ -39,7 +39,7 @@ class Place(NamedTuple):
         return [
             "fit", "--data=SyntheticFaces", f"--data.path={self.sets['big']}", "--data.batch_size=40",
             "--model.widths=[8]", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.devices=1",
-            "--trainer.enable_progress_bar=false", *self.encoder, f"--out={self.out}", *words,
+            "--trainer.enable_progress_bar=false", "--figures=false", *self.encoder, f"--out={self.out}", *words,
         ]  # fmt: skip
 
 
