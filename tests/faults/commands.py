@@ -46,7 +46,7 @@ def commands(
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Digests of a folder's files, by path, without notes of who writes; PyTorch files hold the name they had then."""
+    """Digests of a folder's files, by path, without notes of who writes."""
     files = [
         path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith((".", "writer-"))
     ]
