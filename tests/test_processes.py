@@ -38,7 +38,7 @@ def start(words, cwd=None, **environment):
     )  # fmt: skip
 
 
-def end(process, seconds=60):
+def end(process, seconds=150):
     try:
         _, said = process.communicate(timeout=seconds)
     finally:
