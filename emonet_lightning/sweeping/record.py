@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from emonet_lightning.appending import append_line
 from emonet_lightning.errors import DataError
-from emonet_lightning.io import atomic_write_stream, read_bytes
+from emonet_lightning.io import atomic_write, read_bytes
 from emonet_lightning.redaction import redact
 
 TRIALS_FILE, TABLE_FILE = "trials.jsonl", "trials.parquet"
@@ -196,7 +196,7 @@ class Record:
             columns[f"parameters/{name}"] = _column([row.parameters.get(name) for row in rows])
         table = arrow.table(columns)
         path = self.folder / TABLE_FILE
-        atomic_write_stream(path, lambda stream: parquet.write_table(table, stream))
+        atomic_write(path, lambda temporary: parquet.write_table(table, temporary))
         return path
 
 
