@@ -18,7 +18,8 @@ LISTED = ("constant", "categorical")
 DISTRIBUTIONS = (*LISTED, *_BOUNDED, *_BELL)
 """Those of W&B that are known here."""
 _KEYS = {"value", "values", "distribution", "min", "max", "mu", "sigma", "q"}
-_MOST_VALUES = 10_000
+_MOST_VALUES, _MOST_SAMPLES = 10_000, 20
+_TAIL = 1e-9  # of a bell, which has no end
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Parameter:
         """Return the value at a position in [0, 1): the quantile of its distribution, or an entry of its list."""
         if self.is_list:
             return self.values[min(int(position * len(self.values)), len(self.values) - 1)]
-        value = self._quantile(min(max(position, 1e-12), 1 - 1e-12))
+        value = self._quantile(position)
         if self.distribution == "int_uniform":
             return min(int(value), int(self.high))
         if self.step:
@@ -109,13 +110,15 @@ class Parameter:
         return None
 
     def samples(self) -> tuple[Any, ...]:
-        """Return values to look at before anything is run: all that are listed, else both ends."""
-        return self.values if self.is_list else (self.at(0.0), self.at(1.0))
+        """Return values to look at before anything is run: those that are listed, of many some, else both ends."""
+        if not self.is_list:
+            return self.at(0.0), self.at(1.0)
+        return self.values[:: -(-len(self.values) // _MOST_SAMPLES)]
 
     def _quantile(self, position: float) -> float:
         kind = self.distribution.removeprefix("q_")
         if kind in ("normal", "log_normal"):
-            value = NormalDist(self.low, self.high).inv_cdf(position)
+            value = NormalDist(self.low, self.high).inv_cdf(min(max(position, _TAIL), 1 - _TAIL))
             return math.exp(value) if kind == "log_normal" else value
         if kind == "int_uniform":
             return math.floor(self.low + position * (self.high - self.low + 1))

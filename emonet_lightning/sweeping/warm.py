@@ -5,6 +5,8 @@ It is imported by nothing else. To work while it is imported is its purpose: wha
 
 import contextlib
 
+import open_clip  # noqa: F401  (and timm, which it imports: most encoders)
+
 import emonet_lightning.export
 import emonet_lightning.reporting.run_report
 import emonet_lightning.stages  # noqa: F401
