@@ -9,6 +9,8 @@ from emonet_lightning.sweeping.folder import About, begin, read
 from emonet_lightning.sweeping.record import FAILED, FINISHED, INTERRUPTED, STOPPED, Record
 from emonet_lightning.sweeping.sweep_file import SweepFile
 
+FIGURES = "figures"
+
 
 def sweep_run_command(
     file: str,
@@ -53,13 +55,14 @@ def sweep_run_command(
         over = sum(trial.is_over for trial in record.trials)
         if over >= limit and over == len(record.trials) and not again:
             say(f"{folder}: all {over} trials are over; nothing to do (give more --trials to go on)")
+            if not (folder / FIGURES).is_dir():  # it was stopped after its last trial
+                _report(sweep, record)
         else:
             _run(sweep, record, seed, limit, checked.gpus, again)
     sweep_status_command(str(folder))
 
 
 def _run(sweep: SweepFile, record: Record, seed: int, limit: int, gpus: list[str | None], again: list[int]) -> None:
-    from emonet_lightning.sweeping.figures import FIGURES, draw
     from emonet_lightning.sweeping.progress import SweepBar
     from emonet_lightning.sweeping.running import SweepRun
 
@@ -71,6 +74,13 @@ def _run(sweep: SweepFile, record: Record, seed: int, limit: int, gpus: list[str
     finally:
         if record.trials:
             record.write_table(names)
+    _report(sweep, record)
+
+
+def _report(sweep: SweepFile, record: Record) -> None:
+    from emonet_lightning.sweeping.figures import draw
+
+    record.write_table([parameter.name for parameter in sweep.parameters])
     draw(sweep, record.trials, record.folder / FIGURES)
 
 

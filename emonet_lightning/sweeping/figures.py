@@ -16,7 +16,6 @@ from emonet_lightning.sweeping.proposals import study_of
 from emonet_lightning.sweeping.record import FAILED, FINISHED, STOPPED, Trial
 from emonet_lightning.sweeping.sweep_file import SweepFile
 
-FIGURES = "figures"
 _FEWEST_TRIALS = 8
 """Finished trials below which shares of importance would be noise."""
 _MOST_TICKS = 8
