@@ -128,6 +128,8 @@ def run_config(folder: Path | str) -> dict[str, Any]:
 def run_folder(out: str | None, name: str) -> Path:
     """Return the run's folder: `out`, or a new `runs/<config>/<time>-<id>` that all processes of this run share.
 
+    A trial of a W&B agent is `runs/<config>/<id of the W&B run>`: one that was preempted and is given out again goes on.
+
     Raises:
         UsageError: processes that something else started (srun, torchrun) cannot agree on a new name.
     """
@@ -138,7 +140,9 @@ def run_folder(out: str | None, name: str) -> Path:
         raise UsageError("--out DIR is needed where several processes are started from outside (srun, torchrun)")
     if getattr(rank_zero_only, "rank", 0) == 0:
         # processes that Lightning starts for further devices run the same command and inherit the environment
-        os.environ["EMONET_RUN_ID"] = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        own = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        trial = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+        os.environ["EMONET_RUN_ID"] = trial or own
     return Path("runs") / name / os.environ["EMONET_RUN_ID"]
 
 
