@@ -17,6 +17,7 @@ from emonet_lightning.evaluation.run_judgement import Judgement, judge_heads
 from emonet_lightning.io import fingerprint, read_json, sha256_bytes, write_json
 from emonet_lightning.packing.ledger import USE_FILE, record_test
 from emonet_lightning.run_cli import EmoNetCLI
+from emonet_lightning.run_identity import agents_run
 from emonet_lightning.same_run import RUN_FILE, decisive
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.tracking import log_test
@@ -128,7 +129,7 @@ def run_config(folder: Path | str) -> dict[str, Any]:
 def run_folder(out: str | None, name: str) -> Path:
     """Return the run's folder: `out`, or a new `runs/<config>/<time>-<id>` that all processes of this run share.
 
-    A trial of a W&B agent is `runs/<config>/<id of the W&B run>`: one that was preempted and is given out again goes on.
+    A trial of a W&B agent is `runs/<config>/<id of the W&B run>`: one that was preempted goes on when it is given out.
 
     Raises:
         UsageError: processes that something else started (srun, torchrun) cannot agree on a new name.
@@ -141,8 +142,7 @@ def run_folder(out: str | None, name: str) -> Path:
     if getattr(rank_zero_only, "rank", 0) == 0:
         # processes that Lightning starts for further devices run the same command and inherit the environment
         own = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        trial = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
-        os.environ["EMONET_RUN_ID"] = trial or own
+        os.environ["EMONET_RUN_ID"] = agents_run() or own
     return Path("runs") / name / os.environ["EMONET_RUN_ID"]
 
 

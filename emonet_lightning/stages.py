@@ -37,6 +37,7 @@ from emonet_lightning.processes import exit_code, said_once, several
 from emonet_lightning.redaction import redact
 from emonet_lightning.resuming import DONE, Attempt, attempt, begins_anew, is_pruned
 from emonet_lightning.run_cli import EmoNetCLI
+from emonet_lightning.run_identity import agents_run
 from emonet_lightning.same_run import RUN_FILE, check_folder
 from emonet_lightning.stopping import StopBetweenBatches
 from emonet_lightning.tracking import log_test
@@ -100,6 +101,8 @@ def _fit(folder: Path, stages: list[Stage], dry: list[EmoNetCLI], names: list[st
                 _write_yaml(folder / RUN_FILE, {"stages": overrides})
             previous: Path | None = None
             for stage, config in zip(stages, parsed, strict=True):
+                if agents_run() and stage is not stages[-1]:  # the agent's run shows one stage, whose score counts
+                    stage = Stage(stage.name, [*stage.arguments, "--trainer.logger=false"])
                 previous = _run_stage(stage, config, folder, previous, run)
             assert previous is not None
             _finish(folder, previous, names, parsed[-1])

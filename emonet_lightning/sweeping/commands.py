@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from emonet_lightning import slurm
 from emonet_lightning.errors import UsageError
 from emonet_lightning.messages import say
 from emonet_lightning.sweeping.folder import About, begin, read
@@ -58,7 +59,8 @@ def sweep_run_command(
             if not (folder / FIGURES).is_dir():  # it was stopped after its last trial
                 _report(sweep, record)
         else:
-            _run(sweep, record, seed, limit, checked.gpus, again)
+            with slurm.requeued():
+                _run(sweep, record, seed, limit, checked.gpus, again)
     sweep_status_command(str(folder))
 
 

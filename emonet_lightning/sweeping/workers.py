@@ -37,6 +37,7 @@ class TrialProcess:
     def __init__(self, words: Sequence[str], log: Path, threads: int, gpu: str | None) -> None:
         make_folder(log.parent)
         environment = {**os.environ, **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
+        environment.pop("SLURM_RESTART_COUNT", None)  # of the sweep: a new trial has no run to go on with
         serve()
         arguments = (list(words), environment, os.getcwd(), str(log), threads)
         self._process = _context.Process(target=_trial, args=arguments, name=log.stem)
