@@ -84,6 +84,9 @@ def test_a_folder_holds_one_sweep(swept, tmp_path, words, capsys):
     assert "holds a sweep with --seed 0" in capsys.readouterr().err
     assert main([*run, str(path)]) == 0
     assert "all 3 trials are over; nothing to do" in capsys.readouterr().err
+    (folder / "trials.parquet").unlink()  # as if it had been killed after its last trial
+    assert main([*run, str(path)]) == 0
+    assert (folder / "trials.parquet").is_file()
     assert main([*run[:2], str(other), "--trials=1", f"--out={path.parent}"]) == 2
     assert "holds something else than a sweep" in capsys.readouterr().err
     assert outcome(folder) == before

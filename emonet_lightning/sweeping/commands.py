@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 from emonet_lightning import slurm
-from emonet_lightning.errors import UsageError
+from emonet_lightning.errors import InterruptedRunError, UsageError
 from emonet_lightning.messages import say
 from emonet_lightning.sweeping.folder import About, begin, read
-from emonet_lightning.sweeping.record import FAILED, FINISHED, INTERRUPTED, STOPPED, Record
+from emonet_lightning.sweeping.record import FAILED, FINISHED, INTERRUPTED, STOPPED, TABLE_FILE, Record
 from emonet_lightning.sweeping.sweep_file import SweepFile
 
 FIGURES = "figures"
@@ -23,7 +23,8 @@ def sweep_run_command(
 ) -> None:
     """Run a W&B sweep file here, without a server or account: grid, random or bayes, hyperband, several at a time.
 
-    Each trial is a run of `fit` in `DIR/trials/NUMBER`; its score is the best epoch's value of the file's metric. The
+    Each trial is a run of `fit` in `DIR/trials/NUMBER`; its score is the best epoch's value of the file's metric in its
+    last stage: one choice a trial, where the mean of each head's own best epoch would be forty, and flatter noise. The
     same command goes on with a sweep that was stopped or killed, or with more trials. Writes `trials.jsonl` (all that
     happens), `trials.parquet` (a row a trial) and `figures/` into the sweep's folder.
 
@@ -56,7 +57,7 @@ def sweep_run_command(
         over = sum(trial.is_over for trial in record.trials)
         if over >= limit and over == len(record.trials) and not again:
             say(f"{folder}: all {over} trials are over; nothing to do (give more --trials to go on)")
-            if not (folder / FIGURES).is_dir():  # it was stopped after its last trial
+            if not _is_reported(record):  # it was stopped after its last trial
                 _report(sweep, record)
         else:
             with slurm.requeued():
@@ -68,14 +69,14 @@ def _run(sweep: SweepFile, record: Record, seed: int, limit: int, gpus: list[str
     from emonet_lightning.sweeping.progress import SweepBar
     from emonet_lightning.sweeping.running import SweepRun
 
-    names = [parameter.name for parameter in sweep.parameters]
     threads = max(1, _cores() // len(gpus))
     try:
         with SweepBar(limit, sweep.metric, sweep.maximise) as bar:
             SweepRun(sweep, record, seed, limit, gpus, threads, bar).run(again)
-    finally:
+    except InterruptedRunError:
         if record.trials:
-            record.write_table(names)
+            record.write_table([parameter.name for parameter in sweep.parameters])
+        raise
     _report(sweep, record)
 
 
@@ -84,6 +85,12 @@ def _report(sweep: SweepFile, record: Record) -> None:
 
     record.write_table([parameter.name for parameter in sweep.parameters])
     draw(sweep, record.trials, record.folder / FIGURES)
+
+
+def _is_reported(record: Record) -> bool:
+    """Whether table and figures are of all that happened."""
+    written = (record.folder / TABLE_FILE, record.folder / FIGURES / "importance.pdf")  # first and last
+    return all(path.is_file() and path.stat().st_mtime >= record.path.stat().st_mtime for path in written)
 
 
 def sweep_status_command(folder: str) -> None:
