@@ -20,6 +20,7 @@ from emonet_lightning.sweeping.record import FAILED, FINISHED, STOPPED, Record
 LR = {"model.lr": {"distribution": "log_uniform_values", "min": 1e-3, "max": 1e-1}}
 TWO = {**LR, "model.dropout": {"values": [0.0, 0.3]}}
 INTERRUPTED = 75
+TRIALS = 20
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +129,10 @@ def test_a_trial_that_fails_is_recorded_and_tried_again_when_asked(tmp_path, wor
 # -- stops and kills --------------------------------------------------------------------------------------------------
 
 
-def _wait_for(child, folder, ended: int, seconds: float = 120.0) -> None:
-    """Wait until so many trials have ended, or the sweep has."""
-
-    def there() -> bool:
-        return (folder / "trials.jsonl").is_file() and (folder / "trials.jsonl").read_text().count('"ended"') >= ended
-
-    child.watch(seconds, there)
+def _count(folder, event) -> int:
+    """How often something happened to a trial of a sweep, so far."""
+    path = folder / "trials.jsonl"
+    return path.read_text().count(f'"event": "{event}"') if path.is_file() else 0
 
 
 def test_a_sweep_that_was_stopped_and_killed_ends_as_if_it_never_was(swept, tmp_path):
@@ -147,7 +145,7 @@ def test_a_sweep_that_was_stopped_and_killed_ends_as_if_it_never_was(swept, tmp_
     assert child.wait(60) == INTERRUPTED
     assert "the same command goes on" in child.said()
     child = forking.start(words)
-    _wait_for(child, folder, 3)
+    child.watch(120, lambda: _count(folder, "ended") >= 3)
     child.kill(signal.SIGKILL)
     child.wait(60)
     assert main(words) == 0
@@ -169,37 +167,34 @@ def test_a_sweep_that_was_stopped_and_killed_ends_as_if_it_never_was(swept, tmp_
     ],
 )
 def test_a_sweep_that_is_killed_ten_times_loses_and_repeats_nothing(method, workers, early, tmp_path, words):
-    """Kills of the sweep alone, of its session, and stops, at random moments; about two minutes each."""
-    parameters = {"model.lr": {"values": [1e-3, 1e-2, 1e-1]}, "model.dropout": {"values": [0.0, 0.1, 0.2, 0.3]}}
+    """Kills and stops followed by kills, at random moments after another trial was started; minutes each."""
+    rates = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1]
+    parameters = {"model.lr": {"values": rates}, "model.dropout": {"values": [0.0, 0.1, 0.2, 0.3]}}
     parameters = parameters if method == "grid" else TWO
     keys = {"early_terminate": {"type": "hyperband", "min_iter": 2, "eta": 2}} if early else {}
     path = write_sweep(tmp_path / "s.yaml", [*words, "--trainer.max_epochs=8"], parameters, method, **keys)
-    run = ["sweep", "run", str(path), "--trials=12", f"--workers={workers}"]
+    run = ["sweep", "run", str(path), f"--trials={TRIALS}", f"--workers={workers}"]
     assert main([*run, f"--out={tmp_path / 'whole'}"]) == 0
-    folder, chance, kills = tmp_path / "out", random.Random(method), 0
+    folder, chance = tmp_path / "out", random.Random(method)
     killed = [*run, f"--out={folder}"]
-    while kills < 10:
+    for _ in range(10):
+        before = _count(folder, "started")
         child = forking.start(killed)
-        child.watch(60, lambda: (folder / LOCK_FILE).exists())
-        code = child.watch(chance.uniform(0.2, 5.0))
-        if code is not None:
-            assert code == 0, child.said()
-            break
+        assert child.watch(120, lambda before=before: _count(folder, "started") > before) is None, child.said()
+        assert child.watch(chance.uniform(0.0, 2.0)) is None, "it was done before it was killed ten times"
         if chance.random() < 0.3:
             child.kill(signal.SIGTERM)
             time.sleep(chance.uniform(0, 1))
         child.kill(signal.SIGKILL)
         assert child.wait(60) in (-signal.SIGKILL, INTERRUPTED), child.said()
-        kills += 1
-    assert kills >= 8
     assert main(killed) == 0
     trials = Record(folder).trials
-    assert [trial.number for trial in trials] == list(range(12))
-    assert len({repr(trial.parameters) for trial in trials}) == 12
+    assert [trial.number for trial in trials] == list(range(TRIALS))
+    assert len({repr(trial.parameters) for trial in trials}) == TRIALS
     assert all(trial.is_over for trial in trials)
     events = [json.loads(line) for line in (folder / "trials.jsonl").open() if line.strip()]
     proposed = [event["trial"] for event in events if event["event"] == "proposed"]
-    assert sorted(proposed) == list(range(12))
+    assert proposed == list(range(TRIALS))
     if method != "bayes" or workers == 1:
         assert outcome(folder) == outcome(tmp_path / "whole")
 
