@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from emonet_lightning.errors import DataError, MissingInputError, OutputError
 from emonet_lightning.fail_points import fail_points
+from emonet_lightning.hashing_stream import HashingStream
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +62,7 @@ def atomic_write(path: Path | str, content: bytes | str | Callable[[Path], None]
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
 
-    def fill(temporary: Path, stream: "HashingStream") -> str:
+    def fill(temporary: Path, stream: HashingStream) -> str:
         if callable(data):
             data(temporary)
             return sha256_file(temporary)
@@ -98,7 +99,7 @@ def atomic_write_stream(path: Path | str, write: Callable[[BinaryIO], None]) -> 
     return _atomic_write(path, _streaming(write), lambda digest: path)[1]
 
 
-def _streaming(write: Callable[[BinaryIO], None]) -> Callable[[Path, "HashingStream"], str]:
+def _streaming(write: Callable[[BinaryIO], None]) -> Callable[[Path, HashingStream], str]:
     def fill(temporary: Path, stream: HashingStream) -> str:
         try:
             write(cast(BinaryIO, stream))
@@ -106,46 +107,10 @@ def _streaming(write: Callable[[BinaryIO], None]) -> Callable[[Path, "HashingStr
             if stream.error is not None:  # a library that finishes its file all the same raises about that
                 raise stream.error from None
             raise
+        stream.finish()
         return stream.hexdigest()
 
     return fill
-
-
-class HashingStream:
-    """Writes to a file and digests what it is given, not what the file then holds."""
-
-    def __init__(self, raw: BinaryIO, failure: Callable[[str], None]) -> None:
-        self._raw = raw
-        self._sha256 = hashlib.sha256()
-        self._failure = failure
-        self._writes = 0
-        self.error: OSError | None = None
-        """What the operating system said to the first write that it refused."""
-
-    def write(self, data: Any) -> int:
-        """Write bytes; returns how many."""
-        self._writes += 1
-        try:
-            if self._writes == 2:
-                self._failure("half")
-            self._sha256.update(data)
-            return self._raw.write(data)
-        except OSError as error:
-            self.error = self.error or error
-            raise
-
-    def write_halves(self, data: bytes) -> None:
-        """Write bytes in two parts, as a kill may leave them."""
-        self.write(data[: len(data) // 2])
-        self.write(data[len(data) // 2 :])
-
-    def flush(self) -> None:
-        """Hand everything to the operating system."""
-        self._raw.flush()
-
-    def hexdigest(self) -> str:
-        """Hex sha256 of all that was written."""
-        return self._sha256.hexdigest()
 
 
 def _atomic_write(

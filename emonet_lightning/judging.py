@@ -50,10 +50,7 @@ def _evaluate(subcommand: str, argv: list[str]) -> None:
         base = run_config(options.run)
         if subcommand == "test" and base.get("test_data"):
             base["data"] = base["test_data"]
-        base = without(base, "test_data", "export", "neutral", "out", "ckpt_path", "best_heads", "stages", "figures")
-        base["model"] = without(base["model"], "init_heads_from", "reinit_last_layer")
-        base["trainer"] = without(base["trainer"], "logger", "callbacks")
-        arguments = ["--config", dump_yaml(base), *arguments]
+        arguments = ["--config", dump_yaml(judged_config(base)), *arguments]
         out = out or str(options.run)
     elif not any(word.startswith("--model.init_heads_from") for word in argv) and not options.configs:
         raise UsageError(f"{subcommand}: name a finished run with --run DIR, or a configuration with --config FILE")
@@ -124,6 +121,14 @@ def run_config(folder: Path | str) -> dict[str, Any]:
         raise MissingInputError(f"{folder}: no {RUN_FILE}: not the folder of a run")
     config = read_yaml(path)
     return config["stages"][-1]["overrides"] if "stages" in config else config
+
+
+def judged_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a run's configuration is needed to judge its heads."""
+    base = without(config, "test_data", "export", "neutral", "out", "ckpt_path", "best_heads", "stages", "figures")
+    base["model"] = without(base["model"], "init_heads_from", "reinit_last_layer")
+    base["trainer"] = without(base["trainer"], "logger", "callbacks")
+    return base
 
 
 def run_folder(out: str | None, name: str) -> Path:

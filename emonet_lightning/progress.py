@@ -73,7 +73,7 @@ def _log_lines(what: str, total: int, unit: str) -> Callable[[int], None]:
         if done < total and now - shown < _LINE_SECONDS:
             return
         shown, speed = now, done / max(now - started, 1e-9)
-        left = timedelta(seconds=round((total - done) / speed))
+        left = timedelta(seconds=round((total - done) / speed)) if done else "unknown time"  # told of nothing so far
         print(f"{what}: {done}/{total} {unit}, {speed:.0f} {unit}/s, {left} left", file=sys.stderr, flush=True)
 
     return advance

@@ -17,6 +17,7 @@ LAYERS = [
         "batch",
         "fail_points",
         "io",
+        "hashing_stream",
         "interruption",
         "taxonomy",
         "messages",

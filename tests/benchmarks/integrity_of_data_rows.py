@@ -77,7 +77,7 @@ def packing_and_encoding(settings: Settings) -> Iterator[Line]:
     made, folder = photo_set(settings), Path(tempfile.mkdtemp(dir=settings.work))
     images = folder / "images"
     images.mkdir()
-    table = write_folder(made, settings.pick(1000, 100), images)
+    table = write_folder(made, settings.pick(3000, 100), images)  # three shards
 
     def packing(*words: str) -> Callable[[], None]:
         def call() -> None:
@@ -109,7 +109,7 @@ def packing_and_encoding(settings: Settings) -> Iterator[Line]:
             ("encoding with the embedded encoder: with / switched off", encoding),
         ):
             sides = {"switched off": plain(call), "with": call}
-            timings = interleave(sides, settings.num_rounds(9), say=what)
+            timings = interleave(sides, settings.num_rounds(7), say=what)
             for by in ("cpu", "wall"):
                 target = "" if "not looked" in what else "<= 1.03"
                 line = f"{what}, {'CPU' if by == 'cpu' else 'wall'} time"
