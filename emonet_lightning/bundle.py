@@ -18,6 +18,7 @@ from emonet_lightning.errors import DataError, MissingInputError, OutputError
 from emonet_lightning.heads import WIDTHS, EmotionHeads, OutputMap
 from emonet_lightning.io import (
     atomic_write,
+    atomic_write_stream,
     json_text,
     load_tensors,
     save_tensors,
@@ -216,7 +217,8 @@ class HeadsBundle:
         for column, slug in enumerate(self.taxonomy.slugs):
             path = Path(folder) / f"model_{slug}_best.pth"
             state = self.heads.head_state(column)
-            digest = atomic_write(path, lambda temporary, state=state: torch.save(state, temporary))  # type: ignore[misc]
+            # into a stream: a file would be named in its own content, and that name is a temporary one
+            digest = atomic_write_stream(path, lambda stream, state=state: torch.save(state, stream))  # type: ignore[misc]
             remember_digest(path, digest)
             written[path.name] = digest
         return written

@@ -1,6 +1,7 @@
 """`export`: what it writes loads and scores as the heads it came from, and nothing is written that does not fit."""
 
 import json
+import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -172,6 +173,10 @@ def test_manifest_pins_all_that_was_written_and_what_an_earlier_export_wrote_is_
     files = json.loads((tmp_path / "manifest.json").read_text())["files"]
     assert files == {path.name: sha256_file(path) for path in tmp_path.iterdir() if path.name != "manifest.json"}
     assert len(files) == 42
+    export_command(str(tmp_path / "again"), heads=str(heads_dir), released=True)
+    again = json.loads((tmp_path / "again" / "manifest.json").read_text())["files"]
+    assert again.items() <= files.items(), "equal heads are equal files"
+    shutil.rmtree(tmp_path / "again")
     kept = tmp_path / "model_anger_best.pth"
     kept.write_bytes(b"somebody's own")
     (tmp_path / "notes.txt").write_text("mine")

@@ -46,9 +46,9 @@ def commands(
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Digests of a folder's files, by path, without notes of who writes; PyTorch files hold the name they had then."""
+    """Digests of a folder's files, by path, without notes of who writes."""
     files = [
         path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith((".", "writer-"))
     ]
     kept = [path for path in files if not path.name.startswith("writer-")]
-    return {str(path.relative_to(folder)): "" if path.suffix == ".pth" else sha256_file(path) for path in kept}
+    return {str(path.relative_to(folder)): sha256_file(path) for path in kept}

@@ -91,7 +91,7 @@ def files(folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and not path.name.startswith(".") and name.parts[0] != FOLDER:
-            momentary = path.name in OF_THE_MOMENT or path.suffix in (".png", ".pdf", ".pth")
+            momentary = path.name in OF_THE_MOMENT or path.suffix in (".png", ".pdf")
             found[str(name)] = "" if momentary else sha256_file(path)
     return found
 
