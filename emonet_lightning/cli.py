@@ -81,6 +81,11 @@ COMMANDS = {
     "sweep status": Command(
         "emonet_lightning.sweeping.commands:sweep_status_command", ("folder",), "how far a sweep is, and its best trial"
     ),
+    "sweep report": Command(
+        "emonet_lightning.sweeping.report_command:sweep_report_command",
+        ("folder",),
+        "ablations of a sweep: paired differences with intervals, cost, curves",
+    ),
     "pretrain-encoder": Command(
         "emonet_lightning.synthesis.pretrain_encoder:pretrain_encoder_command",
         (),

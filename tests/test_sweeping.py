@@ -252,3 +252,17 @@ def test_every_other_shipped_sweep_runs_two_trials(
     """About half a minute each: `python -m pytest -m slow -n 0 tests/test_sweeping.py -k shipped`."""
     record = _run_shipped(f"{name}.yaml", tmp_path, monkeypatch, small_sets, small_encoder, encoder_options)
     assert len({repr(trial.parameters) for trial in record.trials}) == 2
+
+
+def test_a_sweep_is_reported_and_what_it_cannot_be_compared_by_is_named(swept, tmp_path, capsys):
+    _, folder = swept
+    assert main(["sweep", "report", str(folder), "--num_draws=20", f"--out={tmp_path / 'report'}"]) == 0
+    said = capsys.readouterr()
+    assert "best of 3 trials that saw the 40 validation images: trial " in said.out
+    text = (tmp_path / "report" / "ablation.md").read_text()
+    assert "3 trials saw these images, 3 finished" in text
+    assert "`model.dropout`" in text
+    assert main(["sweep", "report", str(folder), "--baseline={model.lrr: 0.1}"]) == 2
+    assert capsys.readouterr().err.startswith("error: --baseline: 'model.lrr' is no factor of this sweep; did you mean")
+    assert main(["sweep", "report", str(tmp_path)]) == 66
+    assert "not the folder of a sweep" in capsys.readouterr().err
