@@ -163,7 +163,7 @@ def test_a_sweep_that_no_trial_could_run_is_refused_before_the_first(word, param
 def test_a_sweep_on_a_sealed_set_is_refused(tmp_path, words, small_sets):
     sealed = ["--data=ExpertRatings", f"--data.path={small_sets['hq']}"]
     path = write_sweep(tmp_path / "s.yaml", [*words[2:], *sealed], LR)
-    with pytest.raises(EmoNetError, match="sealed"):
+    with pytest.raises(EmoNetError, match="this set is sealed"):
         check_sweep(SweepFile.read(path), 1)
 
 

@@ -33,7 +33,8 @@ def words(small_sets, encoder_options):
 def swept(tmp_path_factory, words):
     """Three random trials on two workers: file and folder."""
     folder = tmp_path_factory.mktemp("swept")
-    path = write_sweep(folder / "lr.yaml", [*words, "--trainer.logger=WandbLogger"], TWO)
+    cache = f"--data.cache_dir={folder / 'cache'}"
+    path = write_sweep(folder / "lr.yaml", [*words, "--trainer.logger=WandbLogger", cache], TWO)
     assert main(["sweep", "run", str(path), "--trials=3", "--workers=2", f"--out={folder / 'out'}"]) == 0
     return path, folder / "out"
 
@@ -62,6 +63,13 @@ def test_a_sweep_records_every_trial(swept):
     figures = {path.name for path in (folder / "figures").iterdir()}
     assert {"best_so_far.png", "parallel_coordinates.png", "importance.png", "importance.pdf"} <= figures
     assert not (folder / LOCK_FILE).exists()
+
+
+def test_images_are_encoded_by_one_trial(swept):
+    """Two begin at once; whoever comes second waits for the features."""
+    _, folder = swept
+    encoded = ["encode timm/test_efficientnet" in trial.log(folder).read_text() for trial in Record(folder).trials]
+    assert sorted(encoded) == [False, False, True]
 
 
 def test_status_names_the_best_trial(swept, capsys):
