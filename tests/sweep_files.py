@@ -15,7 +15,7 @@ def write_sweep(path: Path, words, parameters, method="random", **keys) -> Path:
     return path
 
 
-def shipped(name: str, folder: Path, words, values=None) -> Path:
+def shipped(name: str, folder: Path, words, values=None, both: bool = True) -> Path:
     """A shipped file with further words in its command, and with the first and last value of each list alone.
 
     Args:
@@ -23,6 +23,7 @@ def shipped(name: str, folder: Path, words, values=None) -> Path:
         folder: to write it to.
         words: put behind those of the file's command, and so over them.
         values: in the place of a parameter's own.
+        both: or with the last one alone.
     """
     content = yaml.safe_load((SHIPPED / name).read_text())
     at = content["command"].index("${args}")
@@ -30,6 +31,8 @@ def shipped(name: str, folder: Path, words, values=None) -> Path:
     for key, parameter in content["parameters"].items():
         if "values" in parameter:
             kept = parameter["values"]
-            parameter["values"] = (values or {}).get(key) or ([kept[0], kept[-1]] if len(kept) > 1 else kept)
+            parameter["values"] = (values or {}).get(key) or (
+                kept[:: len(kept) - 1] if both and len(kept) > 1 else kept[-1:]
+            )
     (folder / name).write_text(yaml.safe_dump(content, sort_keys=False))
     return folder / name

@@ -33,7 +33,8 @@ def words(small_sets, encoder_options):
 def swept(tmp_path_factory, words):
     """Three random trials on two workers: file and folder."""
     folder = tmp_path_factory.mktemp("swept")
-    path = write_sweep(folder / "lr.yaml", [*words, "--trainer.logger=WandbLogger"], TWO)
+    cache = f"--data.cache_dir={folder / 'cache'}"
+    path = write_sweep(folder / "lr.yaml", [*words, "--trainer.logger=WandbLogger", cache], TWO)
     assert main(["sweep", "run", str(path), "--trials=3", "--workers=2", f"--out={folder / 'out'}"]) == 0
     return path, folder / "out"
 
@@ -62,6 +63,13 @@ def test_a_sweep_records_every_trial(swept):
     figures = {path.name for path in (folder / "figures").iterdir()}
     assert {"best_so_far.png", "parallel_coordinates.png", "importance.png", "importance.pdf"} <= figures
     assert not (folder / LOCK_FILE).exists()
+
+
+def test_images_are_encoded_by_one_trial(swept):
+    """Two begin at once; whoever comes second waits for the features."""
+    _, folder = swept
+    encoded = ["encode timm/test_efficientnet" in trial.log(folder).read_text() for trial in Record(folder).trials]
+    assert sorted(encoded) == [False, False, True]
 
 
 def test_status_names_the_best_trial(swept, capsys):
@@ -135,19 +143,16 @@ def _count(folder, event) -> int:
     return path.read_text().count(f'"event": "{event}"') if path.is_file() else 0
 
 
-def test_a_sweep_that_was_stopped_and_killed_ends_as_if_it_never_was(swept, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+def test_a_sweep_that_was_stopped_or_killed_ends_as_if_it_never_was(number, swept, tmp_path):
     path, whole = swept
     folder = tmp_path / "out"
     words = ["sweep", "run", str(path), "--trials=3", "--workers=2", f"--out={folder}"]
     child = forking.start(words)
     assert child.watch(120, lambda: (folder / "trials" / "0001" / "run.json").is_file()) is None, child.said()
-    child.kill(signal.SIGTERM)
-    assert child.wait(60) == INTERRUPTED
-    assert "the same command goes on" in child.said()
-    child = forking.start(words)
-    child.watch(120, lambda: _count(folder, "ended") >= 3)
-    child.kill(signal.SIGKILL)
-    child.wait(60)
+    child.kill(number)
+    assert child.wait(60) == (INTERRUPTED if number == signal.SIGTERM else -number)
+    assert ("the same command goes on" in child.said()) is (number == signal.SIGTERM)
     assert main(words) == 0
     assert outcome(folder) == outcome(whole)
     events = [json.loads(line) for line in (folder / "trials.jsonl").open()]

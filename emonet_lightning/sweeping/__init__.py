@@ -1,1 +1,1 @@
-"""Sweeps: a W&B sweep file, run here without a server or account."""
+"""Sweeps: many configurations of one run, and which of them is best on validation."""
