@@ -45,6 +45,7 @@ LAYERS = [
         "judging",
         "resuming",
         "stages",
+        "sweeping",
         "tracking",
     },
     {"cli", "__main__"},
