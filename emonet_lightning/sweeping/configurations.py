@@ -115,6 +115,10 @@ class Configuration:
         """Write figures of an epoch as `fit` does."""
         self.logger.log_metrics({**values, "epoch": epoch}, step=max(0, self.steps - 1))
 
+    def log_times(self, values: dict[str, float], epoch: int) -> None:
+        """Write measured times of an epoch as `fit` does."""
+        self.logger.log_metrics({**values, "epoch": epoch}, step=self.steps)
+
     def finish(self, heads: Sequence[int]) -> None:
         """Train some heads no more."""
         self.module.finished = sorted({*self.module.finished, *heads})

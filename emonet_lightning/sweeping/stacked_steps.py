@@ -7,6 +7,7 @@ more time.
 """
 
 import itertools
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -92,9 +93,10 @@ class HeadStack:
         """Take an epoch's steps, judge every configuration on the validation rows, and let finished heads leave."""
         self.feed.train.positions.set_epoch(epoch)
         idle = [np.zeros(member.span.stop - member.span.start) for member in self.members]
-        steps = 0
+        steps, rows, started = 0, 0, time.perf_counter()
         for steps, batches in enumerate(self.feed.train, start=1):
             (batch,) = to_device(batches, self.device)
+            rows += batch.num_rows if isinstance(batch, PairBatch) else len(batch.key)
             seed_step(sample_seed(self.feed.data.seed, epoch, steps - 1, 0), self.device)
             for counted, heads in zip(idle, self.step(batch), strict=True):
                 counted[list(heads)] += 1
@@ -103,9 +105,13 @@ class HeadStack:
             member.own.module.train_loss[1, columns] += torch.from_numpy(steps - counted).to(self.device).float()
             member.own.epochs, member.own.steps = epoch + 1, member.own.steps + steps
         self._write_back()
+        seconds = time.perf_counter() - started
         self._judge(epoch)
         for member in self.members:
             self._conclude(member, epoch)
+            # of the whole stack: a configuration has no time of its own
+            times = {"time/train_seconds": seconds, "time/rows_per_second": rows / max(seconds, 1e-9)}
+            member.own.log_times(times, epoch)
         self.compact()
         interruption.check("stacked training")
 
