@@ -120,21 +120,19 @@ def test_configurations_that_see_the_same_batches_take_one_step_together(dense, 
 @pytest.mark.parametrize("sampling", ["rows", "balanced"])
 def test_sparse_labels_train_stacked_as_alone_while_heads_finish(sampling, sparse, tmp_path):
     words = [*sparse, f"--data.sampling={sampling}", "--trainer.max_epochs=7", "--model.loss=bce"]
-    points = [{"best_heads.patience": 1}, {"model.lr": 3e-2, "best_heads.patience": 2}, {"model.widths": [6]}]
-    folders = [tmp_path / str(number) for number in range(3)]
-    results = train_stacked(words, points, folders)
-    for number, (point, result) in enumerate(zip(points, results, strict=True)):
-        assert not result.error
-        assert_same_run(result.folder, alone(words, point, tmp_path / f"fit{number}"))
-    assert results[0].epochs < 7
-    assert results[0].ended == "no head was better for 1 epochs"
-    assert (results[2].epochs, results[2].ended) == (7, "")
+    points = [{"best_heads.patience": 1}, {"model.widths": [6], "model.lr": 3e-2}]
+    short, long = train_stacked(words, points, [tmp_path / "short", tmp_path / "long"])
+    for point, result in zip(points, (short, long), strict=True):
+        assert_same_run(result.folder, alone(words, point, tmp_path / f"fit{result.number}"))
+    assert short.epochs < 7
+    assert short.ended == "no head was better for 1 epochs"
+    assert (long.epochs, long.ended) == (7, "")
 
 
 def test_dropout_has_its_own_rate_in_each_configuration(dense, tmp_path):
     """Rates of 0 beside one of 0.9: the first ends as without the other, the second learns less."""
     points = [{}, {"model.dropout": 0.9}, {"model.dropout": 0.4}]
-    words = [*dense, "--model.widths=[32]", "--trainer.max_epochs=20"]
+    words = [*dense, "--model.widths=[32]", "--trainer.max_epochs=10"]
     exact, strong, weak = train_stacked(words, points, [tmp_path / name for name in ("exact", "strong", "weak")])
     assert_same_run(exact.folder, alone(words, {}, tmp_path / "fit"))
     last = [lines_of(result.folder)[-1]["train/loss"] for result in (exact, weak, strong)]
@@ -145,12 +143,13 @@ def test_dropout_has_its_own_rate_in_each_configuration(dense, tmp_path):
 
 
 def test_a_configuration_that_diverges_leaves_the_others_alone(dense, tmp_path):
-    points = [{"model.lr": 1e3, "model.clip_norm": 0, "model.weight_decay": 5e3}, {}]
-    broken, fine = train_stacked(dense, points, [tmp_path / "broken", tmp_path / "fine"])
+    words = [*dense, f"--model.widths={[8] * 12}"]  # weights of 1e4 in so many layers are beyond float32
+    points = [{"model.lr": 1e4, "model.clip_norm": 0}, {}]
+    broken, fine = train_stacked(words, points, [tmp_path / "broken", tmp_path / "fine"])
     assert "training diverged" in broken.error
     assert broken.best == {}
     assert not (tmp_path / "broken" / "manifest.json").exists()
-    assert_same_run(fine.folder, alone(dense, {}, tmp_path / "fit"))
+    assert_same_run(fine.folder, alone(words, {}, tmp_path / "fit"))
     assert best_configuration([broken, fine]) is fine
     assert {result.number for result in best_per_emotion([broken, fine]).values()} == {1}
 
@@ -180,12 +179,13 @@ def test_halving_by_emotion_goes_on_with_each_emotions_best_heads(dense, tmp_pat
     results = train_stacked(words, points, [tmp_path / str(n) for n in range(3)], halving=halving)
     assert sum(steps_of_heads) == (3 * 2 + 6) * 40 * 3
     assert {result.epochs for result in results} == {8}, "each has some emotion's best heads"
-    whole = [HeadsBundle.load(alone(words, point, tmp_path / f"fit{n}")) for n, point in enumerate(points)]
-    for slug, result in best_per_emotion(results).items():
-        if result.best[slug]["epoch"] > 1:  # it went on, and as it would have alone
-            expected = whole[result.number].training["best"][slug]
-            assert result.best[slug]["epoch"] == expected["epoch"], slug
-            assert result.best[slug]["score"] == pytest.approx(expected["score"], abs=1e-6)
+    chosen = best_per_emotion(results)
+    whole = HeadsBundle.load(alone(words, points[0], tmp_path / "fit")).training["best"]
+    went_on = [slug for slug, result in chosen.items() if result.number == 0 and result.best[slug]["epoch"] > 1]
+    assert went_on
+    for slug in went_on:  # as it would have alone
+        assert results[0].best[slug]["epoch"] == whole[slug]["epoch"], slug
+        assert results[0].best[slug]["score"] == pytest.approx(whole[slug]["score"], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,6 @@ def test_options_that_cannot_be_stacked_are_named_with_the_reason(key, why, dens
         ("--trainer.max_steps=5", r"trainer\.max_steps: 5 is not followed"),
         ("--trainer.limit_train_batches=2", r"trainer\.limit_train_batches"),
         ("--trainer.devices=2", r"trainer\.devices"),
-        ("--seed_everything=true", "seed_everything"),
         ("--out=here", "--out"),
     ],
 )
@@ -266,7 +265,8 @@ def test_features_of_all_seeds_lie_in_memory_once_and_a_stopped_training_leaves_
     loaded = []
     load = feeding.load_features
     monkeypatch.setattr(feeding, "load_features", lambda *args: loaded.append(args) or load(*args))
-    points, folders = [{"seed_everything": seed} for seed in range(3)], [tmp_path / str(seed) for seed in range(3)]
+    dense = [*dense, "--trainer.max_epochs=1"]
+    points, folders = [{"seed_everything": seed} for seed in range(2)], [tmp_path / str(seed) for seed in range(2)]
     train_stacked(dense, points, folders)
     assert len(loaded) == 1
     before = lines_of(folders[0])

@@ -95,8 +95,6 @@ def check_base(config: Mapping[str, Any]) -> None:
         raise UsageError("trainer.devices: a stacked training uses one device; set trainer.devices: 1")
     if config["ckpt_path"]:
         raise UsageError("ckpt_path: a stacked training begins anew, from the cached features; leave it out")
-    if isinstance(config["seed_everything"], bool) or config["seed_everything"] is None:
-        raise UsageError("seed_everything: a stacked training needs a number, so that its order can be repeated")
 
 
 def _within(key: str, names: Iterable[str]) -> bool:
