@@ -14,6 +14,7 @@ from emonet_lightning.errors import DataError, InterruptedRunError, UsageError
 from emonet_lightning.head_layers import relu_dropout_by_row
 from emonet_lightning.heads import EmotionHeads
 from emonet_lightning.optimizer import HeadwiseAdamW
+from emonet_lightning.sweeping import stacked_steps
 from emonet_lightning.sweeping.halving import Halving, Rung
 from emonet_lightning.sweeping.selection import best_configuration, best_per_emotion, combined
 from emonet_lightning.sweeping.side_by_side import side_by_side, take_back
@@ -88,9 +89,9 @@ def steps_of_heads(monkeypatch):
     """How many heads each step computes."""
     counted, step = [], HeadStack.step
 
-    def count(self, batch):
-        counted.append(self.heads.num_heads)
-        return step(self, batch)
+    def count(self, batch, seed):
+        counted.append(self.num_heads)
+        return step(self, batch, seed)
 
     monkeypatch.setattr(HeadStack, "step", count)
     return counted
@@ -140,6 +141,18 @@ def test_dropout_has_its_own_rate_in_each_configuration(dense, tmp_path):
     fit = lines_of(alone(words, points[1], tmp_path / "dropped"))[-1]["train/loss"]
     assert last[2] == pytest.approx(fit, rel=0.1)
     assert HeadsBundle.load(strong.folder).heads.dropout == [0.9]
+
+
+def test_configurations_that_are_too_large_for_one_step_take_turns_in_it(dense, tmp_path, monkeypatch):
+    """Then each draws what its own fit would: equal to the last bit, dropout included."""
+    monkeypatch.setattr(stacked_steps, "MAX_UNITS", 0)
+    words = [*dense, "--model.dropout=0.5"]
+    points = [{"model.loss": "mae"}, {"model.dropout": 0.2, "model.widths": [6], "best_heads.patience": 1}]
+    for result in train_stacked(words, points, [tmp_path / str(number) for number in range(2)]):
+        own = alone(words, result.point, tmp_path / f"fit{result.number}")
+        assert_same_run(result.folder, own)
+        first, second = (HeadsBundle.load(folder).heads.state_dict() for folder in (result.folder, own))
+        assert all(torch.equal(first[name], second[name]) for name in second)
 
 
 def test_a_configuration_that_diverges_leaves_the_others_alone(dense, tmp_path):

@@ -11,7 +11,7 @@ each configuration: 1.8 GB for 40 large heads.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -55,18 +55,44 @@ def train_stacked(
         EmoNetError: what a `fit` of the first point would fail by before its first step.
         InterruptedRunError: a signal asked to stop; nothing goes on, the same call begins anew.
     """
+    training = open_training(words, points, folders, halving)
+    for segment in training.segments:
+        for stack in training.stacks:
+            for epoch in range(segment.start, segment.stop):
+                if stack.members:
+                    stack.train_epoch(epoch)
+        if halving is not None and segment.keep is not None:
+            halving.drop(training.configurations, segment.keep)
+            for stack in training.stacks:
+                stack.compact()
+    for stack in training.stacks:
+        stack.save()
+    return [configuration.result() for configuration in training.configurations]
+
+
+class StackedTraining(NamedTuple):
+    """All that is to be trained, before its first step."""
+
+    configurations: list[Configuration]
+    """In the order of the points."""
+    stacks: list[HeadStack]
+    segments: list[Segment]
+
+
+def open_training(
+    words: Sequence[str], points: Sequence[dict[str, Any]], folders: Sequence[Path], halving: Halving | None = None
+) -> StackedTraining:
+    """Check everything, encode or read the features, and draw the first weights; arguments as of `train_stacked`."""
     if len(points) != len(folders) or not points or len({*map(Path, folders)}) < len(folders):
         raise UsageError(f"sweep: {len(points)} points need a folder each, {len(folders)} were given")
-    refused = which_cannot_stack(key for point in points for key in point)
-    for key, why in refused.items():
+    for key, why in which_cannot_stack(key for point in points for key in point).items():
         raise UsageError(f"{key}: stacked configurations cannot differ in it ({why}); sweep it without --stacked")
     clis = _parse(words, points)
     configs = [cli.run_config for cli in clis]
-    for config in configs:
-        check_base(config)
-    check_run(clis[:1])
+    check_base(configs[0])
     max_epochs = configs[0]["trainer"]["max_epochs"]
     segments = halving.segments(max_epochs) if halving else [Segment(0, max_epochs, None)]
+    check_run(clis[:1])
     torch.set_float32_matmul_precision("highest")  # as in `fit`
     feeds = _feeds(clis, configs)
     configurations = [
@@ -75,18 +101,7 @@ def train_stacked(
     ]
     stacks = [HeadStack(members, feeds[seed], max_epochs) for seed, members in _families(configurations, configs)]
     say(f"stacked: {len(points)} configurations of {len(configurations[0].remaining)} heads in {len(stacks)} stacks")
-    for segment in segments:
-        for stack in stacks:
-            for epoch in range(segment.start, segment.stop):
-                if stack.members:
-                    stack.train_epoch(epoch)
-        if segment.keep is not None and halving is not None:
-            halving.drop(configurations, segment.keep)
-            for stack in stacks:
-                stack.compact()
-    for configuration, config in zip(configurations, configs, strict=True):
-        configuration.save(feeds[config["seed_everything"]].data)
-    return [configuration.result() for configuration in configurations]
+    return StackedTraining(configurations, stacks, segments)
 
 
 def _parse(words: Sequence[str], points: Sequence[dict[str, Any]]) -> list[EmoNetCLI]:
