@@ -14,6 +14,7 @@ from emonet_lightning.errors import DataError, InterruptedRunError, UsageError
 from emonet_lightning.head_layers import relu_dropout_by_row
 from emonet_lightning.heads import EmotionHeads
 from emonet_lightning.optimizer import HeadwiseAdamW
+from emonet_lightning.reporting.run_report import write_report
 from emonet_lightning.sweeping import stacked_steps
 from emonet_lightning.sweeping.halving import Halving, Rung
 from emonet_lightning.sweeping.selection import best_configuration, best_per_emotion, combined
@@ -106,6 +107,35 @@ def test_a_stacked_configuration_ends_as_its_own_fit(name, dense, stacked, tmp_p
     assert result.score == max(scores)
     assert result.epochs == len(scores)
     assert result.best == HeadsBundle.load(result.folder).training["best"]
+
+
+def test_a_configurations_folder_is_tested_and_reported_as_that_of_a_run(stacked, dense, small_sets, encoder_options):
+    result = stacked[1]
+    words = ["--data=ExpertRatings", f"--data.path={small_sets['hq']}", "--trainer.accelerator=cpu", "--figures=false"]
+    assert main(["test", f"--run={result.folder}", *words]) == 0
+    write_report(result.folder, [], HeadsBundle.load(result.folder).taxonomy, figures=False)
+    report = (result.folder / "report.md").read_text()
+    assert f"{result.score:.3f}" in report
+    assert "test/spearman" in (result.folder / "results.json").read_text()
+
+
+def test_options_of_any_point_are_looked_at_before_anything_is_encoded(dense, tmp_path):
+    words = [*dense, f"--data.cache_dir={tmp_path / 'cache'}"]
+    with pytest.raises(UsageError, match=r"model\.dropout.*one for each of \(8,\)"):
+        train_stacked(words, [{}, {"model.dropout": [0.1, 0.2]}], [tmp_path / "0", tmp_path / "1"])
+    with pytest.raises(UsageError, match=r"model\.per_emotion.*Angr"):
+        train_stacked(words, [{}, {"model.per_emotion": {"Angr": {}}}], [tmp_path / "0", tmp_path / "1"])
+    assert not list(tmp_path.rglob("meta.json"))
+    assert not (tmp_path / "0").exists()
+
+
+def test_heads_to_start_from_are_taken_as_a_fit_takes_them(dense, stacked, tmp_path):
+    start = {"model.init_heads_from": str(stacked[0].folder), "model.lr": 1e-3}
+    anew = {"model.loss": "bce", "model.reinit_last_layer": True}
+    words = [*dense, "--trainer.max_epochs=2"]
+    points = [start, {**start, **anew}]
+    for result in train_stacked(words, points, [tmp_path / "same", tmp_path / "anew"]):
+        assert_same_run(result.folder, alone(words, result.point, tmp_path / f"fit{result.number}"))
 
 
 def test_configurations_that_see_the_same_batches_take_one_step_together(dense, tmp_path, steps_of_heads, capsys):
@@ -284,7 +314,9 @@ def test_features_of_all_seeds_lie_in_memory_once_and_a_stopped_training_leaves_
     assert len(loaded) == 1
     before = lines_of(folders[0])
     monkeypatch.setattr(interruption, "_received", signal.SIGTERM)
-    with pytest.raises(InterruptedRunError, match="stacked training: interrupted by SIGTERM"):
+    with pytest.raises(
+        InterruptedRunError, match="interrupted by SIGTERM after epoch 0; the same command begins it anew"
+    ):
         train_stacked(dense, points, folders)
     assert not any((folder / "manifest.json").exists() for folder in folders)
     monkeypatch.setattr(interruption, "_received", 0)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import seed_everything
 
 from emonet_lightning.bundle import MANIFEST_FILE
@@ -62,33 +63,43 @@ class Configuration:
     ended: str = ""
     error: str = ""
     saved: bool = False
+    drawn: torch.Tensor = field(default_factory=torch.get_rng_state)
+    """State of the random numbers after the first weights were drawn."""
 
     @classmethod
-    def begin(
-        cls, number: int, point: dict[str, Any], folder: Path, config: dict[str, Any], data: FaceDataModule
-    ) -> "Configuration":
-        """Draw its first weights as a run of its own would, and empty its folder of an earlier one.
+    def build(cls, number: int, point: dict[str, Any], folder: Path, config: dict[str, Any]) -> "Configuration":
+        """Draw its first weights as a run of its own would.
 
         Args:
             number: its place among the points.
             point: dotted option -> value.
             folder: where it is to end.
             config: its parsed configuration, as primitives.
+
+        Raises:
+            EmoNetError: options that do not go together.
+        """
+        best = BestHeads(**config["best_heads"])
+        seed_everything(config["seed_everything"], verbose=False)
+        return cls(number, point, folder, EmpathicInsightFace(**config["model"]).eval(), best)
+
+    def begin(self, config: dict[str, Any], data: FaceDataModule) -> None:
+        """Take what the module needs of the data, and empty the folder of an earlier run.
+
+        Args:
+            config: its parsed configuration, as primitives.
             data: set up, with its seed.
 
         Raises:
-            EmoNetError: options that do not go together, or a folder that cannot be written.
+            EmoNetError: starting heads that do not fit, or a folder that cannot be written.
         """
-        seed_everything(config["seed_everything"], verbose=False)
-        module = EmpathicInsightFace(**config["model"])
-        module.prepare(data)
-        best = BestHeads(**config["best_heads"])
-        with write_errors(make_folder(folder)):
-            (folder / MANIFEST_FILE).unlink(missing_ok=True)  # a folder without one holds no heads
-        made = cls(number, point, folder, module.to(data.device).eval(), best)
-        made.logger.cut({})
-        atomic_write(folder / RUN_FILE, dump_yaml(redact(without({**config, "out": None}, *NOT_THE_RUN))))
-        return made
+        torch.set_rng_state(self.drawn)  # a last layer that is drawn anew is that of a run of its own
+        self.module.prepare(data)
+        self.module.to(data.device)
+        with write_errors(make_folder(self.folder)):
+            (self.folder / MANIFEST_FILE).unlink(missing_ok=True)  # a folder without one holds no heads
+        self.logger.cut({})
+        atomic_write(self.folder / RUN_FILE, dump_yaml(redact(without(config, *NOT_THE_RUN))))
 
     @property
     def logger(self) -> RunLogger:

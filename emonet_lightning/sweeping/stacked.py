@@ -94,11 +94,13 @@ def open_training(
     segments = halving.segments(max_epochs) if halving else [Segment(0, max_epochs, None)]
     check_run(clis[:1])
     torch.set_float32_matmul_precision("highest")  # as in `fit`
-    feeds = _feeds(clis, configs)
     configurations = [
-        Configuration.begin(number, dict(point), Path(folder), config, feeds[config["seed_everything"]].data)
+        Configuration.build(number, dict(point), Path(folder), config)
         for number, (point, folder, config) in enumerate(zip(points, folders, configs, strict=True))
     ]
+    feeds = _feeds(clis, configs)
+    for configuration, config in zip(configurations, configs, strict=True):
+        configuration.begin(config, feeds[config["seed_everything"]].data)
     stacks = [HeadStack(members, feeds[seed], max_epochs) for seed, members in _families(configurations, configs)]
     say(f"stacked: {len(points)} configurations of {len(configurations[0].remaining)} heads in {len(stacks)} stacks")
     return StackedTraining(configurations, stacks, segments)

@@ -14,7 +14,7 @@ from emonet_lightning import interruption
 from emonet_lightning.batch import EmotionBatch, PairBatch
 from emonet_lightning.data.face_data import FaceDataModule
 from emonet_lightning.data.loading import PlannedLoader, to_device
-from emonet_lightning.errors import DataError
+from emonet_lightning.errors import DataError, InterruptedRunError
 from emonet_lightning.schedule import num_optimiser_steps
 from emonet_lightning.sweeping.configurations import Configuration
 from emonet_lightning.sweeping.head_blocks import HeadBlock, Member
@@ -89,7 +89,11 @@ class HeadStack:
             times = {"time/train_seconds": seconds, "time/rows_per_second": rows / max(seconds, 1e-9)}
             member.own.log_times(times, epoch)
         self.compact()
-        interruption.check("stacked training")
+        if (signal := interruption.requested()) is not None:
+            raise InterruptedRunError(
+                f"stacked training: interrupted by {signal} after epoch {epoch}; the same command begins it anew, from "
+                "the cached features"
+            )
 
     def step(self, batch: EmotionBatch | PairBatch, seed: int) -> None:
         """Take one step of every configuration.
