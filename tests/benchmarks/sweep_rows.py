@@ -77,7 +77,7 @@ def _steps(settings: Settings) -> Iterator[Line]:
 
 def _halving(settings: Settings) -> Iterator[Line]:
     """Whole calls on cached features: parsing, first weights, steps, validation and the folders of all are inside."""
-    words = _cached(settings, settings.pick(10_000, 600), settings.pick(HALVED_EPOCHS, 8))
+    words = _cached(settings, settings.pick(6000, 600), settings.pick(HALVED_EPOCHS, 8))
     sides = {
         "eight, halved": lambda out: _train(words, POINTS, out, Halving()),
         "one": lambda out: _train(words, POINTS[:1], out),
@@ -90,7 +90,7 @@ def _halving(settings: Settings) -> Iterator[Line]:
 
 def _whole(settings: Settings) -> Iterator[Line]:
     """Whole runs with an empty cache."""
-    count = settings.pick(400, 60)
+    count = settings.pick(240, 60)
     packed = photo_set(settings, count=count)
     epochs = settings.pick(EPOCHS, 2)
     made = {"path": str(packed.path)}
