@@ -248,6 +248,7 @@ def test_the_default_rungs_take_twice_the_work_of_one_run():
     found = Halving().segments(16)
     assert [(part.start, part.stop, part.keep) for part in found] == [(0, 2, 2), (2, 4, 1), (4, 16, None)]
     assert 8 * 2 + 2 * 2 + 12 == 2 * 16
+    assert [(part.start, part.stop) for part in Halving().segments(3)] == [(0, 1), (1, 2), (2, 3)], "one each at least"
 
 
 def test_each_emotions_best_heads_become_one_bundle(stacked, tmp_path):
