@@ -95,8 +95,10 @@ class Objective(NamedTuple):
             features: as the heads take them, [B, D]; [P, D] for pairs.
             batch: the labels.
         """
-        pairs = isinstance(batch, PairBatch)
-        raw = heads.forward_pairs(features, batch.head, batch.offs) if pairs else heads(features)
+        if isinstance(batch, PairBatch):
+            raw = heads.forward_pairs(features, batch.head, batch.offs)
+        else:
+            raw = heads(features)
         return self.of_outputs(raw, heads.ordered_thresholds(), batch)
 
     def of_outputs(

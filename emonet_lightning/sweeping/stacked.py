@@ -9,6 +9,7 @@ from the cached features: it is a matter of minutes, so there are no checkpoints
 each configuration: 1.8 GB for 40 large heads.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,6 +62,7 @@ def train_stacked(
             for epoch in range(segment.start, segment.stop):
                 if stack.members:
                     stack.train_epoch(epoch)
+                    say(f"epoch {epoch}: {stack.num_heads} of its heads go on{_best(training)}")
         if halving is not None and segment.keep is not None:
             halving.drop(training.configurations, segment.keep)
             for stack in training.stacks:
@@ -104,6 +106,11 @@ def open_training(
     stacks = [HeadStack(members, feeds[seed], max_epochs) for seed, members in _families(configurations, configs)]
     say(f"stacked: {len(points)} configurations of {len(configurations[0].remaining)} heads in {len(stacks)} stacks")
     return StackedTraining(configurations, stacks, segments)
+
+
+def _best(training: StackedTraining) -> str:
+    scores = [each.score for each in training.configurations if not math.isnan(each.score)]
+    return f"; best val/score so far {max(scores):.4f}" if scores else ""
 
 
 def _parse(words: Sequence[str], points: Sequence[dict[str, Any]]) -> list[EmoNetCLI]:
