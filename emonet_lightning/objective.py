@@ -95,10 +95,7 @@ class Objective(NamedTuple):
             features: as the heads take them, [B, D]; [P, D] for pairs.
             batch: the labels.
         """
-        if isinstance(batch, PairBatch):
-            raw = heads.forward_pairs(features, batch.head, batch.offs)
-        else:
-            raw = heads(features)
+        raw = heads.forward_pairs(features, batch.head, batch.offs) if isinstance(batch, PairBatch) else heads(features)
         return self.of_outputs(raw, heads.ordered_thresholds(), batch)
 
     def of_outputs(

@@ -32,6 +32,8 @@ POINTS = {
     "own": {"model.per_emotion": {"Anger": {"frozen": True}, "Awe": {"lr": 1e-4}}},
     "patient": {"best_heads.patience": 1},
     "coral": {"model.loss": "coral"},
+    "raw": {"model.standardise": False, "model.l2_normalise": False, "model.zero_init": True},
+    "rough": {"model.heads_dtype": "bfloat16", "model.max_positive_weight": 3, "model.imbalance": "balanced"},
     "seed": {"seed_everything": 1, "best_heads.patience": 2},
 }
 
@@ -252,7 +254,7 @@ def test_the_default_rungs_take_twice_the_work_of_one_run():
 
 
 def test_each_emotions_best_heads_become_one_bundle(stacked, tmp_path):
-    alike = [result for result in stacked if result.folder.name != "coral"]
+    alike = [result for result in stacked if result.folder.name not in ("coral", "raw")]
     chosen = best_per_emotion(alike)
     assert len({result.number for result in chosen.values()}) > 2
     combined(chosen).save(tmp_path)
@@ -266,8 +268,11 @@ def test_each_emotions_best_heads_become_one_bundle(stacked, tmp_path):
         judged = [other.best[slug]["score"] for other in alike if other.best[slug]["by"] == "own"]
         assert not judged or result.best[slug]["score"] == max(judged)
     coral = next(result for result in stacked if result.folder.name == "coral")
-    with pytest.raises(DataError, match=r"model\.loss"):
+    with pytest.raises(DataError, match=r"model\.loss decides \(configuration 6\)"):
         combined({**chosen, "anger": coral})
+    raw = next(result for result in stacked if result.folder.name == "raw")
+    with pytest.raises(DataError, match=r"model\.l2_normalise decides \(configuration 7\)"):
+        combined({**chosen, "anger": raw})
 
 
 @pytest.mark.parametrize(

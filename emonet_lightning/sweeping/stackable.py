@@ -49,7 +49,6 @@ _TRAINER = {
     **UNSET,
     "max_steps": (-1,),
     "max_time": (None,),
-    "limit_val_batches": (None, 1.0),
     "fast_dev_run": (False, 0),
     "logger": (None, False, []),
     "reload_dataloaders_every_n_epochs": (0,),
