@@ -54,13 +54,16 @@ class PairBatch(NamedTuple):
 class LabelSource(Protocol):
     """A data module, as far as the model knows it."""
 
-    score_metric: str
-    """`spearman` or `average_precision`."""
     seed: int
     batch_size: int
     """Rows (or pairs) of a global batch."""
     steps_per_call: int
     """Batches that the train loader yields at once; set before `train_dataloader()` is called."""
+
+    @property
+    def score_metric(self) -> str:
+        """`spearman` or `average_precision`."""
+        ...
 
     @property
     def num_steps(self) -> int:

@@ -7,7 +7,7 @@ one seed can be compared byte by byte.
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from emonet_lightning.batch import PairBatch
+from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.io import atomic_write, load_tensors, make_folder, save_tensors, write_errors
 from emonet_lightning.messages import say
@@ -174,7 +175,20 @@ class BestHeads(Callback):
         assert isinstance(module, EmpathicInsightFace)
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or module.last_val is None:
             return
+        if self.choose(module, trainer.current_epoch):
+            self._unwritten = trainer.global_step
+        if new := self.out_of_patience(trainer.current_epoch, module.finished):
+            module.finish(new)
+
+    def choose(self, module: EmpathicInsightFace, epoch: int) -> bool:
+        """Copy the heads that are better than before; tells whether any was.
+
+        Args:
+            module: whose `last_val` judges its heads as they are.
+            epoch: whose heads these are.
+        """
         result = module.last_val
+        assert result is not None
         slugs = module.taxonomy.slugs
         first = not self.chosen
         if first:
@@ -191,20 +205,22 @@ class BestHeads(Callback):
             score = float(result.per_head[head])
             own = bool(result.selectable[head]) and (choice["by"] != "own" or score > choice["score"])
             if own or ((better or unknown) and choice["by"] != "own"):
-                choice.update(epoch=trainer.current_epoch, score=None if np.isnan(score) else score)
+                choice.update(epoch=epoch, score=None if np.isnan(score) else score)
                 choice["by"] = "own" if own else ("last" if unknown else "overall")
                 self.constant[head] = bool(result.constant[head])
                 improved.append(head)
         if improved:
             for name, value in module.heads.state_dict().items():
                 self.state[name][improved] = value[improved].detach().cpu()
-            self._unwritten = trainer.global_step
-        if self.patience:
-            # before any epoch had a score there is nothing to be patient about
-            waited = [trainer.current_epoch - (choice["epoch"] or 0) for choice in self.chosen]
-            done = [head for head, epochs in enumerate(waited) if epochs >= self.patience]
-            if new := sorted({*done} - {*module.finished}):
-                module.finish(new)
+        return bool(improved)
+
+    def out_of_patience(self, epoch: int, finished: Sequence[int]) -> list[int]:
+        """Return the heads, among those that have not finished, that had no better epoch for too long."""
+        if not self.patience:
+            return []
+        # before any epoch had a score there is nothing to be patient about
+        waited = [epoch - (choice["epoch"] or 0) for choice in self.chosen]
+        return sorted({head for head, epochs in enumerate(waited) if epochs >= self.patience} - {*finished})
 
     @rank_zero_only
     def _write(self, step: int) -> None:
@@ -219,29 +235,50 @@ class BestHeads(Callback):
         assert isinstance(module, EmpathicInsightFace)
         if self.folder is None or trainer.interrupted:
             return
-        slugs = module.taxonomy.slugs
         progress: Any = trainer.fit_loop.epoch_progress.current
-        epochs = progress.processed
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self.settle(module, progress.processed)
+        if trainer.is_global_zero:
+            self.bundle(module, data, progress.processed, trainer.global_step).save(self.folder)
+        trainer.strategy.barrier()
+
+    def settle(self, module: EmpathicInsightFace, epochs: int) -> None:
+        """Look at the choices after the last epoch: without any, each head is that of it; constant ones are named.
+
+        Raises:
+            DataError: heads with weights that are not finite.
+        """
+        slugs = module.taxonomy.slugs
         if not self.chosen:
             last = {"epoch": epochs - 1, "score": None, "by": "last"}
             self.chosen = [dict(last) for _ in slugs]
-        state = self.state or module.heads.state_dict()
+        state = self._kept(module)
         if any(not torch.isfinite(value).all() for value in state.values()):
             raise DataError("training diverged: the heads hold non-finite weights; lower model.lr")
         constant = [head for head, is_constant in enumerate(self.constant) if is_constant]
         names = [module.taxonomy.names[head] for head in constant]
         if names:
             rank_zero_warn(f"{len(names)} heads give every validation face the same score: {', '.join(names)}")
-        if trainer.is_global_zero:
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            bundle = module.to_bundle(
-                state,
-                best=dict(zip(slugs, self.chosen, strict=True)),
-                constant_heads=[slugs[head] for head in constant],
-                val_metric=data.score_metric if self.constant and data is not None else None,
-                data=data.fingerprint() if data is not None else None,
-                epochs=epochs,
-                steps=trainer.global_step,
-            )
-            bundle.save(self.folder)
-        trainer.strategy.barrier()
+
+    def bundle(self, module: EmpathicInsightFace, data: Any, epochs: int, steps: int) -> HeadsBundle:
+        """Return the best heads, once they are settled, with what is known of their training.
+
+        Args:
+            module: that was trained.
+            data: its data module, or None.
+            epochs: that it was trained for.
+            steps: that it was trained for.
+        """
+        slugs = module.taxonomy.slugs
+        return module.to_bundle(
+            self._kept(module),
+            best=dict(zip(slugs, self.chosen, strict=True)),
+            constant_heads=[slug for slug, is_constant in zip(slugs, self.constant, strict=False) if is_constant],
+            val_metric=data.score_metric if self.constant and data is not None else None,
+            data=data.fingerprint() if data is not None else None,
+            epochs=epochs,
+            steps=steps,
+        )
+
+    def _kept(self, module: EmpathicInsightFace) -> dict[str, torch.Tensor]:
+        return self.state or module.heads.state_dict()

@@ -35,7 +35,7 @@ class Command(NamedTuple):
     summary: str
 
 
-INTERRUPTIBLE = {"fit", "validate", "test", "predict", "pack", "verify", "embed", "pretrain-encoder"}
+INTERRUPTIBLE = {"fit", "validate", "test", "predict", "pack", "verify", "embed", "pretrain-encoder", "sweep"}
 """Commands that look between two items whether they were asked to stop; the others answer Ctrl-C as Python does."""
 UNSAFE_LOADING = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 RUNS = {
@@ -72,6 +72,19 @@ COMMANDS = {
         "emonet_lightning.evaluation.transfer_command:transfer_command",
         (),
         "scores against the classes of another dataset (FERD, AffectNet, your own)",
+    ),
+    "sweep run": Command(
+        "emonet_lightning.sweeping.commands:sweep_run_command",
+        ("file",),
+        "run a W&B sweep file without a server: grid, random, bayes, hyperband",
+    ),
+    "sweep status": Command(
+        "emonet_lightning.sweeping.commands:sweep_status_command", ("folder",), "how far a sweep is, and its best trial"
+    ),
+    "sweep report": Command(
+        "emonet_lightning.sweeping.report_command:sweep_report_command",
+        ("folder",),
+        "ablations of a sweep: paired differences with intervals, cost, curves",
     ),
     "pretrain-encoder": Command(
         "emonet_lightning.synthesis.pretrain_encoder:pretrain_encoder_command",

@@ -1,6 +1,7 @@
 """From a command line to the arguments of each stage.
 
-Configuration files are merged in order, then a stage's overrides, then options of the command line: the later wins.
+Configuration files are merged in order, then a stage's overrides, then options of the command line, then those for one
+stage (`--stages.NAME.KEY=VALUE`): the later wins.
 """
 
 import re
@@ -17,6 +18,7 @@ from emonet_lightning.yaml_files import dump_yaml, parse_yaml, read_yaml
 EMBEDDED_CONFIG = resources.files("emonet_lightning") / "assets" / "quickstart.yaml"
 _STAGE_KEYS = {"name", "overrides"}
 _STAGE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_OF_STAGE = "--stages."
 _SECTIONS = {"model", "data", "trainer", "best_heads"}
 
 
@@ -90,12 +92,37 @@ def compose(options: Options) -> list[Stage]:
         given |= "stages" in content
         stages = content.pop("stages", stages)
     base = [word for content in contents for word in ("--config", dump_yaml(content))]
+    checked = _checked(stages, sources[-1]) if given else []
+    rest, own = _of_stages(options.rest, [name for name, _ in checked])
     if not given:
-        return [Stage(None, [*base, *options.rest])]
-    return [
-        Stage(name, [*base, "--config", dump_yaml(overrides), *options.rest])
-        for name, overrides in _checked(stages, sources[-1])
-    ]
+        return [Stage(None, [*base, *rest])]
+    return [Stage(name, [*base, "--config", dump_yaml(overrides), *rest, *own[name]]) for name, overrides in checked]
+
+
+def _of_stages(words: list[str], names: list[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Take `--stages.NAME.KEY=VALUE` out of a command line: what is left, and the options of each stage alone.
+
+    Raises:
+        UsageError: no stage of that name, or a value that is not behind `=`.
+    """
+    rest: list[str] = []
+    own: dict[str, list[str]] = {name: [] for name in names}
+    for word in words:
+        if not word.startswith(_OF_STAGE):
+            rest.append(word)
+            continue
+        option = word.removeprefix(_OF_STAGE)
+        key = option.partition("=")[0]
+        # a name may hold a dot: the longest that fits
+        name = max((name for name in names if key.startswith(f"{name}.")), key=len, default=None)
+        if name is None:
+            asked = key.partition(".")[0]
+            known = nearest(asked, names) if names else "the run has no stages"
+            raise UsageError(f"{_OF_STAGE}{key}: no stage '{asked}'; {known}")
+        if "=" not in option:
+            raise UsageError(f"{_OF_STAGE}{key}: write its value behind it, as {_OF_STAGE}{key}=VALUE")
+        own[name].append(f"--{option.removeprefix(f'{name}.')}")
+    return rest, own
 
 
 def read_config(path: str) -> dict[str, Any]:

@@ -51,6 +51,22 @@ def relu_dropout(x: torch.Tensor, rate: float, training: bool) -> torch.Tensor:
     return _ReluDropout.apply(x, min(round(rate * _LEVELS), _LEVELS - 1))
 
 
+def relu_dropout_by_row(x: torch.Tensor, rates: torch.Tensor, training: bool) -> torch.Tensor:
+    """Return what `relu_dropout` does, each row with a rate of its own.
+
+    Args:
+        x: [n, ...], or [n * m, ...]: m rows in a row share a rate. Its memory may be used for the result.
+        rates: [n], each in [0, 1).
+        training: whether anything is dropped.
+    """
+    if not training:
+        return torch.relu_(x)
+    if x.device.type != "cpu":
+        rows, own = x.reshape(len(rates), -1), rates.to(x).unsqueeze(1)
+        return (torch.relu(rows) * (torch.rand_like(rows) >= own).to(x.dtype).div_(1 - own)).view_as(x)
+    return _ReluDropout.apply(x, (rates * _LEVELS).round().long().clamp(max=_LEVELS - 1).unsqueeze(1))
+
+
 def by_row(x: torch.Tensor) -> torch.Tensor:
     """Transpose [K, B] such that its gradient lies head by head.
 
@@ -75,12 +91,15 @@ class _ReluDropout(torch.autograd.Function):
     """Both in one pass back: what is positive in the result is what was positive and kept."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, dropped: int) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, dropped: int | torch.Tensor) -> torch.Tensor:
         ctx.scale = _LEVELS / (_LEVELS - dropped)
         bits = torch.randint(-(2**63), 2**63 - 1, ((x.numel() + 3) // 4,)).view(torch.int16)
-        keep = torch.empty_like(x)
-        torch.ge(bits[: x.numel()].view(x.shape), dropped - _LEVELS // 2, out=keep)  # 0 and 1 in the type of x
-        x.relu_().mul_(keep).mul_(ctx.scale)
+        rows, least = x, dropped - _LEVELS // 2
+        if isinstance(least, torch.Tensor):  # rows of their own levels [n, 1]
+            rows, least, ctx.scale = x.view(len(least), -1), least.short(), ctx.scale.to(x.dtype)
+        keep = torch.empty_like(rows)
+        torch.ge(bits[: x.numel()].view(rows.shape), least, out=keep)  # 0 and 1 in the type of x
+        rows.relu_().mul_(keep).mul_(ctx.scale)
         ctx.mark_dirty(x)
         ctx.save_for_backward(x)
         return x
@@ -89,4 +108,9 @@ class _ReluDropout(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         (result,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(grad, result, 0).mul_(ctx.scale), None
+        grad = torch.ops.aten.threshold_backward(grad, result, 0)
+        if isinstance(ctx.scale, torch.Tensor):
+            grad = grad.contiguous()
+            grad.view(len(ctx.scale), -1).mul_(ctx.scale)
+            return grad, None
+        return grad.mul_(ctx.scale), None

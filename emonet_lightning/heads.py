@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from emonet_lightning.errors import DataError, UsageError
-from emonet_lightning.head_layers import StackedLinear, by_row, relu_dropout
+from emonet_lightning.head_layers import StackedLinear, by_row, relu_dropout, relu_dropout_by_row
 from emonet_lightning.head_pairs import can_group, grouped_linear, pad_by_head
 
 WIDTHS = {"small": (128, 32), "large": (1024, 512, 256)}
@@ -70,6 +70,8 @@ class EmotionHeads(nn.Module):
         if len(rates) != len(self.widths) or any(not 0.0 <= rate < 1.0 for rate in rates):
             raise UsageError(f"model.dropout: {dropout} must be one rate in [0, 1), or one for each of {self.widths}")
         self.dropout = rates
+        self.head_dropout: torch.Tensor | None = None
+        """Rates of single heads [layers, K] in place of `dropout`, where these are heads of several configurations."""
         self.first_layer: FirstLayer = first_layer
         self.compute_dtype: ComputeDtype = compute_dtype
         sizes = [in_features, *self.widths, 1]
@@ -120,7 +122,7 @@ class EmotionHeads(nn.Module):
             return self._outputs(padded)[head, column]
         for depth, layer in enumerate(self.stack[:-1]):
             x = grouped_linear(x, layer.weight, layer.bias, head, offs)
-            x = relu_dropout(x, self.dropout[depth], self.training)
+            x = self._activate(x, depth, head)
         last = self.stack[-1]
         weight, bias = last.weight.squeeze(1).index_select(0, head), last.bias.squeeze(1).index_select(0, head)
         return (x.to(weight.dtype) * weight).sum(1) + bias
@@ -131,9 +133,16 @@ class EmotionHeads(nn.Module):
         for depth, layer in enumerate(self.stack):
             hidden = layer(hidden.to(self._dtype(depth)))
             if depth < last:
-                hidden = relu_dropout(hidden, self.dropout[depth], self.training)
+                hidden = self._activate(hidden, depth)
             hidden = hidden.view(self.num_heads, layer.weight.shape[1], hidden.shape[-1])
         return hidden.squeeze(1)
+
+    def _activate(self, x: torch.Tensor, depth: int, head: torch.Tensor | None = None) -> torch.Tensor:
+        """Apply ReLU and dropout to what a layer puts out: [K, width, B] or [K * width, B]; [P, width] of pairs."""
+        if self.head_dropout is None:
+            return relu_dropout(x, self.dropout[depth], self.training)
+        rates = self.head_dropout[depth]
+        return relu_dropout_by_row(x, rates if head is None else rates.index_select(0, head), self.training)
 
     def _dtype(self, depth: int) -> torch.dtype:
         """Type of a layer's product: scores of 5 would be 0.03 apart in bfloat16, so the last layer keeps its own."""
@@ -154,6 +163,7 @@ class EmotionHeads(nn.Module):
             shape = (len(heads), self.in_features, self.widths, rates, biases, self.first_layer, self.compute_dtype)
             part = EmotionHeads(*shape)
         part = part.to_empty(device=self.stack[0].weight.device).to(self.stack[0].weight.dtype).train(self.training)
+        part.head_dropout = None if self.head_dropout is None else self.head_dropout[:, list(heads)]
         with torch.no_grad():
             for own, whole in zip(part.parameters(), self.parameters(), strict=True):
                 own.copy_(whole[list(heads)])

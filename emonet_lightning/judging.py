@@ -17,6 +17,7 @@ from emonet_lightning.evaluation.run_judgement import Judgement, judge_heads
 from emonet_lightning.io import fingerprint, read_json, sha256_bytes, write_json
 from emonet_lightning.packing.ledger import USE_FILE, record_test
 from emonet_lightning.run_cli import EmoNetCLI
+from emonet_lightning.run_identity import agents_run
 from emonet_lightning.same_run import RUN_FILE, decisive
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.tracking import log_test
@@ -49,10 +50,7 @@ def _evaluate(subcommand: str, argv: list[str]) -> None:
         base = run_config(options.run)
         if subcommand == "test" and base.get("test_data"):
             base["data"] = base["test_data"]
-        base = without(base, "test_data", "export", "neutral", "out", "ckpt_path", "best_heads", "stages", "figures")
-        base["model"] = without(base["model"], "init_heads_from", "reinit_last_layer")
-        base["trainer"] = without(base["trainer"], "logger", "callbacks")
-        arguments = ["--config", dump_yaml(base), *arguments]
+        arguments = ["--config", dump_yaml(judged_config(base)), *arguments]
         out = out or str(options.run)
     elif not any(word.startswith("--model.init_heads_from") for word in argv) and not options.configs:
         raise UsageError(f"{subcommand}: name a finished run with --run DIR, or a configuration with --config FILE")
@@ -125,8 +123,18 @@ def run_config(folder: Path | str) -> dict[str, Any]:
     return config["stages"][-1]["overrides"] if "stages" in config else config
 
 
+def judged_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a run's configuration is needed to judge its heads."""
+    base = without(config, "test_data", "export", "neutral", "out", "ckpt_path", "best_heads", "stages", "figures")
+    base["model"] = without(base["model"], "init_heads_from", "reinit_last_layer")
+    base["trainer"] = without(base["trainer"], "logger", "callbacks")
+    return base
+
+
 def run_folder(out: str | None, name: str) -> Path:
     """Return the run's folder: `out`, or a new `runs/<config>/<time>-<id>` that all processes of this run share.
+
+    A trial of a W&B agent is `runs/<config>/<id of the W&B run>`: one that was preempted goes on when it is given out.
 
     Raises:
         UsageError: processes that something else started (srun, torchrun) cannot agree on a new name.
@@ -138,7 +146,8 @@ def run_folder(out: str | None, name: str) -> Path:
         raise UsageError("--out DIR is needed where several processes are started from outside (srun, torchrun)")
     if getattr(rank_zero_only, "rank", 0) == 0:
         # processes that Lightning starts for further devices run the same command and inherit the environment
-        os.environ["EMONET_RUN_ID"] = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        own = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        os.environ["EMONET_RUN_ID"] = agents_run() or own
     return Path("runs") / name / os.environ["EMONET_RUN_ID"]
 
 

@@ -150,6 +150,10 @@ class EmpathicInsightFace(HeadTraining):
             return
         if not getattr(self.trainer, "fast_dev_run", False):
             check_steps_per_call(self.hparams["steps_per_call"], vars(self.trainer))
+        self.prepare(data)
+
+    def prepare(self, data: LabelSource) -> None:
+        """Take feature statistics, label weights and initial heads for training on this data."""
         if self.hparams["standardise"]:
             mean, std = data.feature_statistics(self.hparams["l2_normalise"])
             self.feature_mean.copy_(mean)
@@ -217,15 +221,21 @@ class EmpathicInsightFace(HeadTraining):
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/score` over emotions and per emotion; every process computes the same."""
-        rows, scores = self.take_scores()
         data: LabelSource = self.trainer.datamodule  # type: ignore[attr-defined]
+        values = self.judge(data)
+        # for the progress bar and for callbacks
+        score = torch.tensor(values["val/score"], dtype=torch.float64)
+        self.log("val/score", score, prog_bar=True, logger=False)
+        self.publish(values)
+
+    def judge(self, data: LabelSource) -> dict[str, float]:
+        """Return the figures of the scores collected since the last call; `last_val` holds them as well."""
+        rows, scores = self.take_scores()
         resting = self.low.clamp(min=0.0).cpu().numpy()
         result = val_score(scores, data.truth(rows), data.score_metric, resting, self.taxonomy.num_emotions)
         self.last_val = result
-        # for the progress bar and for callbacks
-        self.log("val/score", torch.tensor(result.mean, dtype=torch.float64), prog_bar=True, logger=False)
         values = {"val/score": result.mean, "val/num_constant_heads": float(result.constant.sum())}
-        self.publish({**values, **named("val/score", result.per_head, self.taxonomy.slugs)})
+        return {**values, **named("val/score", result.per_head, self.taxonomy.slugs)}
 
     def take_scores(self) -> tuple[np.ndarray, np.ndarray]:
         """Return rows [N] ascending and scores [N, K] float64 collected since the last call, on every process."""

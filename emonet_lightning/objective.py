@@ -10,6 +10,7 @@ from emonet_lightning.batch import EmotionBatch, PairBatch
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.heads import EmotionHeads
 from emonet_lightning.losses import elementwise_loss, per_head_mean, per_head_sum_of_pairs
+from emonet_lightning.metrics import named
 from emonet_lightning.taxonomy import Taxonomy
 
 
@@ -94,13 +95,24 @@ class Objective(NamedTuple):
             features: as the heads take them, [B, D]; [P, D] for pairs.
             batch: the labels.
         """
-        thresholds = heads.ordered_thresholds()
+        raw = heads.forward_pairs(features, batch.head, batch.offs) if isinstance(batch, PairBatch) else heads(features)
+        return self.of_outputs(raw, heads.ordered_thresholds(), batch)
+
+    def of_outputs(
+        self, raw: torch.Tensor, thresholds: torch.Tensor | None, batch: EmotionBatch | PairBatch
+    ) -> torch.Tensor:
+        """Return what a call does [K], of the heads' outputs.
+
+        Args:
+            raw: [B, K]; [P] for pairs.
+            thresholds: ordered biases [K, L]; None without CORAL.
+            batch: the labels.
+        """
         if isinstance(batch, PairBatch):
             own = self.select(batch.head)
-            raw = heads.forward_pairs(features, batch.head, batch.offs)
             levels = thresholds if thresholds is None else thresholds.index_select(0, batch.head)
             return per_head_sum_of_pairs(own._each(raw, batch.target, levels), batch.head, batch.num_labels)
-        return per_head_mean(self._each(heads(features), batch.target, thresholds), batch.mask, batch.num_labels)
+        return per_head_mean(self._each(raw, batch.target, thresholds), batch.mask, batch.num_labels)
 
     def _each(self, raw: torch.Tensor, target: torch.Tensor, thresholds: torch.Tensor | None) -> torch.Tensor:
         loss = elementwise_loss(self.loss, raw, target, self.low, self.high, thresholds, self.huber_delta)
@@ -110,12 +122,9 @@ class Objective(NamedTuple):
         return loss * torch.where(above, self.positive_weight[1], self.positive_weight[0])
 
 
-class Remaining(NamedTuple):
-    """The heads that still train, after others have finished: a smaller stack of their own, so steps are cheaper."""
+class Kept(NamedTuple):
+    """Which of all heads still train, and what of a batch and of an optimiser's state is theirs."""
 
-    heads: EmotionHeads
-    """Copies of A of the K heads."""
-    objective: Objective
     columns: torch.Tensor
     """Where they are among all heads [A]."""
     place: torch.Tensor
@@ -124,14 +133,12 @@ class Remaining(NamedTuple):
     """The same, known without asking a device."""
 
     @classmethod
-    def of(cls, heads: EmotionHeads, objective: Objective, remaining: Sequence[int]) -> "Remaining":
-        """Copy the heads that remain out of all."""
-        columns = torch.tensor(remaining, device=objective.low.device)
-        places = [-1] * heads.num_heads
+    def of(cls, remaining: Sequence[int], num_heads: int, device: torch.device) -> "Kept":
+        """Keep some heads of all."""
+        places = [-1] * num_heads
         for place, head in enumerate(remaining):
             places[head] = place
-        own = heads.select(remaining).train()  # heads finish while the module is being evaluated
-        return cls(own, objective.select(columns), columns, torch.tensor(places, device=columns.device), places)
+        return cls(torch.tensor(remaining, device=device), torch.tensor(places, device=device), places)
 
     def narrow(self, batch: EmotionBatch | PairBatch) -> EmotionBatch | PairBatch:
         """Leave finished heads out of a batch."""
@@ -155,6 +162,22 @@ class Remaining(NamedTuple):
                 full = value.new_zeros(len(self.place), *value.shape[1:])
                 wide[key][name] = full.index_copy_(0, self.columns.to(value.device), value)
         return {**state, "state": wide, "param_groups": _own_values(state, self.places)}
+
+
+class Remaining(NamedTuple):
+    """The heads that still train, after others have finished: a smaller stack of their own, so steps are cheaper."""
+
+    heads: EmotionHeads
+    """Copies of A of the K heads."""
+    objective: Objective
+    kept: Kept
+
+    @classmethod
+    def of(cls, heads: EmotionHeads, objective: Objective, remaining: Sequence[int]) -> "Remaining":
+        """Copy the heads that remain out of all."""
+        kept = Kept.of(remaining, heads.num_heads, objective.low.device)
+        own = heads.select(remaining).train()  # heads finish while the module is being evaluated
+        return cls(own, objective.select(kept.columns), kept)
 
 
 def narrow_state(state: dict[str, Any], remaining: Sequence[int]) -> dict[str, Any]:
@@ -181,6 +204,24 @@ def _without_finished(batch: PairBatch, offs: torch.Tensor, columns: torch.Tenso
     counts = offs.diff(prepend=offs.new_zeros(1)).index_select(0, columns)
     parts = {name: getattr(batch, name)[kept] for name in ("inputs", "target", "head", "key")}
     return batch._replace(**parts, offs=counts.cumsum(0, dtype=torch.int32))
+
+
+def mean_losses(sums: torch.Tensor, slugs: list[str], epoch: int) -> dict[str, float]:
+    """Return an epoch's `train/loss` over heads and of each, as they are logged.
+
+    Args:
+        sums: sum over steps of each head's loss, and in how many it had labels [2, K].
+        slugs: of the heads.
+        epoch: which.
+
+    Raises:
+        DataError: no head has a finite loss, though there were labels.
+    """
+    mean = sums[0] / sums[1]  # without any label 0 / 0
+    mean = torch.where(mean.isfinite(), mean, torch.nan).cpu()
+    if bool(sums[1].any()) and mean.isnan().all():
+        raise DataError(f"epoch {epoch}: training diverged, no head has a finite loss; lower model.lr")
+    return {"train/loss": mean.nanmean().item(), **named("train/loss", mean.tolist(), slugs)}
 
 
 def own_losses(of_all: torch.Tensor, rank: int, world_size: int) -> torch.Tensor:

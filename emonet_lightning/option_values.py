@@ -71,7 +71,8 @@ RANGES: tuple[tuple[str, Range], ...] = (
     (r"model\.encoder\.crop_pct", _OPEN_SHARE),
     (r"model\.encoder\.mean\[\d+\]", _SHARE),
     (r"model\.encoder\.std\[\d+\]", Range(0, 10, above=True)),
-    (rf"{_PART}train_share", _OPEN_SHARE),
+    (rf"{_DATA}train_share", _OPEN_SHARE),
+    (rf"{_DATA}parts\[\d+\]\.train_share", _SHARE),  # of one of several sets, which may be there to validate
     (rf"{_PART}(?:yes|no)_value", Range(-1e6, 1e6)),
     (rf"{_DATA}batch_size", Range(1, 1e9)),
     (rf"{_DATA}seed|{_DATA}fold_seed", _SEED),

@@ -1,5 +1,6 @@
 """Which run a folder holds: an id that stays the same however often the run is stopped and goes on."""
 
+import os
 import secrets
 import time
 from pathlib import Path
@@ -31,3 +32,8 @@ def run_id(folder: Path | str) -> str:
     if not isinstance(found, dict) or not isinstance(found.get("id"), str):
         raise DataError(f"{path}: holds no 'id'; choose another --out")
     return str(found["id"])
+
+
+def agents_run() -> str | None:
+    """Return the id of the W&B run that an agent of a sweep began this process for; None where none did."""
+    return (os.environ.get("WANDB_RUN_ID") or None) if os.environ.get("WANDB_SWEEP_ID") else None

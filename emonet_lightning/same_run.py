@@ -17,7 +17,7 @@ RUN_FILE = "run.yaml"
 _HARMLESS = {"init_heads_from", "num_workers", "num_threads", "cache_dir", "steps_per_call"}
 # options of the Trainer that decide what is trained or chosen, and what says the same as leaving them out: that is
 # left out, so that a run from before an option was looked at, with its checkpoints, still is the same run
-_UNSET: dict[str, tuple[Any, ...]] = {
+UNSET: dict[str, tuple[Any, ...]] = {
     "limit_train_batches": (None, 1.0),
     "limit_val_batches": (None, 1.0),
     "val_check_interval": (None, 1.0),
@@ -95,7 +95,7 @@ def decisive(config: dict[str, Any]) -> dict[str, Any]:
     flat = {"seed_everything": config["seed_everything"]}
     trainer, best = config["trainer"], config.get("best_heads") or {}
     flat |= {f"trainer.{key}": trainer[key] for key in ("max_epochs", "max_steps")}
-    for key, unset in _UNSET.items():
+    for key, unset in UNSET.items():
         value = trainer.get(key, unset[0])
         if key == "precision" and value in _DOUBLE:
             value = _DOUBLE[0]
@@ -119,4 +119,4 @@ def _unset(key: str) -> Any:
     if section == "best_heads":
         known = inspect.signature(BestHeads).parameters.get(name)
         return known.default if known else None
-    return _UNSET.get(name, (None,))[0] if section == "trainer" else None
+    return UNSET.get(name, (None,))[0] if section == "trainer" else None

@@ -5,12 +5,9 @@ the first one trains, so a typo in the last costs seconds.
 """
 
 import contextlib
-import fcntl
 import functools
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -19,7 +16,8 @@ from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.composition import Options, Stage, compose
 from emonet_lightning.data.plan import locate
 from emonet_lightning.errors import UsageError
-from emonet_lightning.io import atomic_write, make_folder, write_errors
+from emonet_lightning.folder_lock import LOCK_FILE, claimed
+from emonet_lightning.io import atomic_write, make_folder
 from emonet_lightning.judging import (
     AGREEMENT_FILE,
     RESULTS_FILE,
@@ -39,6 +37,7 @@ from emonet_lightning.processes import exit_code, said_once, several
 from emonet_lightning.redaction import redact
 from emonet_lightning.resuming import DONE, Attempt, attempt, begins_anew, is_pruned
 from emonet_lightning.run_cli import EmoNetCLI
+from emonet_lightning.run_identity import agents_run
 from emonet_lightning.same_run import RUN_FILE, check_folder
 from emonet_lightning.stopping import StopBetweenBatches
 from emonet_lightning.tracking import log_test
@@ -47,10 +46,6 @@ from emonet_lightning.yaml_files import dump_yaml
 
 NOT_THE_RUN = ("out", "ckpt_path", "resume", "max_stuck_restarts")
 """Options of one start of a run."""
-LOCK_FILE = ".lock"
-_locks: set[IO[str]] = set()
-# workers live on for seconds after their parent was killed, and would keep its folder from the same command
-os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _locks])
 
 
 def fit(argv: list[str]) -> None:
@@ -94,7 +89,7 @@ def _fit(folder: Path, stages: list[Stage], dry: list[EmoNetCLI], names: list[st
         check_run(unfinished)
     data = [cli.build_data() for cli in unfinished]
     make_folder(folder)
-    with _claimed(folder):
+    with claimed(folder, "another fit is running in this folder; choose another --out"):
         if _is_finished(folder, names, parsed):  # another process had the folder meanwhile
             return
         with slurm.requeued(), said_once(folder), attempt(folder, own, parsed[0], data) as run:
@@ -106,6 +101,8 @@ def _fit(folder: Path, stages: list[Stage], dry: list[EmoNetCLI], names: list[st
                 _write_yaml(folder / RUN_FILE, {"stages": overrides})
             previous: Path | None = None
             for stage, config in zip(stages, parsed, strict=True):
+                if agents_run() and stage is not stages[-1]:  # the agent's run shows one stage, whose score counts
+                    stage = Stage(stage.name, [*stage.arguments, "--trainer.logger=false"])
                 previous = _run_stage(stage, config, folder, previous, run)
             assert previous is not None
             _finish(folder, previous, names, parsed[-1])
@@ -124,47 +121,6 @@ def _without_pruned(stage: Stage, cli: EmoNetCLI, own: Path) -> EmoNetCLI:
     """Return what is to be checked: without a checkpoint that later ones of the run have replaced meanwhile."""
     asked = cli.run_config["ckpt_path"]
     return EmoNetCLI(["fit", *stage.arguments, "--ckpt_path=null"], dry=True) if is_pruned(asked, own) else cli
-
-
-@contextlib.contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """Hold a run's folder against a second `fit`; further processes of this one are let through."""
-    if getattr(rank_zero_only, "rank", 0) != 0:
-        yield
-        return
-    path = folder / LOCK_FILE
-    lock = _locked(path)
-    while lock is None:
-        lock = _locked(path)
-    with lock:
-        _locks.add(lock)
-        try:
-            yield
-        finally:
-            _locks.discard(lock)
-            with contextlib.suppress(OSError):  # of a folder that cannot be written, what went wrong first is said
-                path.unlink()  # while it is held: later, it could be another process's
-
-
-def _locked(path: Path) -> IO[str] | None:
-    """Return the locked file; None where it was removed by its last holder before it was locked."""
-    with write_errors(path):
-        lock = path.open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise UsageError(f"{path.parent}: another fit is running in this folder; choose another --out") from None
-    except OSError:
-        say(f"{path.parent}: this file system has no locks; let only one fit run in this folder")
-        return lock
-    try:
-        if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-            return lock
-    except FileNotFoundError:
-        pass
-    lock.close()
-    return None
 
 
 def _run_stage(stage: Stage, config: dict[str, Any], folder: Path, previous: Path | None, run: Attempt) -> Path:

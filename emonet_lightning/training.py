@@ -6,7 +6,7 @@ are bit-equal, and `trainer.global_step` counts optimiser steps.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +16,12 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim.lr_scheduler import LRScheduler
 
 from emonet_lightning.batch import EmotionBatch, LabelSource, PairBatch
-from emonet_lightning.errors import DataError
 from emonet_lightning.heads import EmotionHeads
-from emonet_lightning.metrics import named
-from emonet_lightning.objective import Objective, Remaining, narrow_state, own_losses, own_rates
+from emonet_lightning.objective import Objective, Remaining, mean_losses, narrow_state, own_losses, own_rates
 from emonet_lightning.optimizer import HeadwiseAdamW, clip_per_head
 from emonet_lightning.schedule import bounded_steps, count_calls, num_optimiser_steps, step_seconds, warmup_cosine
 from emonet_lightning.taxonomy import Taxonomy
-from emonet_lightning.transforms import sample_seed
+from emonet_lightning.transforms import sample_seed, seed_step
 
 
 class Stack(NamedTuple):
@@ -107,9 +105,9 @@ class HeadTraining(LightningModule):
                 trainer.fit_loop.epoch_loop._skip_next_val = True
                 break
             # dropout is a pure function of the step: whatever was drawn before it, and in a resumed run, too
-            self._seed(sample_seed(seed, epoch, step, rank))
+            seed_step(sample_seed(seed, epoch, step, rank), self.device)
             progress.increment_ready()
-            batch = batch if few is None else few.narrow(batch)
+            batch = batch if few is None else few.kept.narrow(batch)
             loss = self._optimiser_step(optimizer, stack, batch, world)
             scheduler.step()
             progress.increment_completed()
@@ -120,12 +118,6 @@ class HeadTraining(LightningModule):
         self._step_in_epoch = first + len(batches)
         self.train_loss[1, self._columns] += torch.from_numpy(labelled).to(self.train_loss)
         return {"loss": loss}
-
-    def _seed(self, seed: int) -> None:
-        # torch.manual_seed would note a stack trace per unused kind of device: 0.3 ms, and memory that grows
-        torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
 
     def _optimiser_step(
         self, optimizer: HeadwiseAdamW, stack: Stack, batch: EmotionBatch | PairBatch, world_size: int
@@ -142,7 +134,7 @@ class HeadTraining(LightningModule):
             self.manual_backward(loss * world_size)
         with torch.no_grad():
             if self._remaining:
-                self.train_loss[0].index_add_(0, self._remaining[0].columns, per_head)
+                self.train_loss[0].index_add_(0, self._columns, per_head)
             else:
                 self.train_loss[0] += per_head
         finite = clip_per_head(parameters, self.hparams["clip_norm"])
@@ -150,7 +142,7 @@ class HeadTraining(LightningModule):
         # the one wait for the device: exact for every head, at the price of a few hundredths of a millisecond
         if not bool(finite.all()):
             bad = torch.nonzero(~finite).flatten()
-            self.skipped.update((self._remaining[0].columns[bad] if self._remaining else bad).tolist())
+            self.skipped.update((self._columns[bad] if self._remaining else bad).tolist())
             optimizer.idle = (*optimizer.idle, *bad.tolist())
         optimizer.step()
         return loss.detach()
@@ -158,7 +150,7 @@ class HeadTraining(LightningModule):
     @property
     def _columns(self) -> Any:
         """Where the heads that still train are among all."""
-        return self._remaining[0].columns if self._remaining else slice(None)
+        return self._remaining[0].kept.columns if self._remaining else slice(None)
 
     @property
     def objective(self) -> Objective:
@@ -201,7 +193,7 @@ class HeadTraining(LightningModule):
 
     def _write_back(self) -> None:
         if self._remaining:
-            self.heads.put(self._remaining[0].columns.tolist(), self._remaining[0].heads)
+            self.heads.put(self._columns.tolist(), self._remaining[0].heads)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Return the state with all heads up to date."""
@@ -219,15 +211,19 @@ class HeadTraining(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over the heads only; warm-up and cosine per step."""
+        given, optimizer = self.hparams, self.adamw(self.heads.parameters())
+        if self._compacts:
+            self._compact()
+            optimizer.select(self._columns.tolist(), self._remaining[0].heads.parameters())
+        schedule = warmup_cosine(optimizer, self._num_steps(), given["warmup_share"], given["final_lr_share"])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
+
+    def adamw(self, parameters: Iterable[torch.nn.Parameter]) -> HeadwiseAdamW:
+        """Return an optimiser of all heads with this module's options, over parameters [K, ...]."""
         given = self.hparams
         scale, decay = own_rates(given["per_emotion"], self.taxonomy.slugs, given["lr"], given["weight_decay"])
         rates = {"eps": given["adam_eps"], "lr_scale": scale, "head_weight_decay": decay}
-        optimizer = HeadwiseAdamW(self.heads.parameters(), given["lr"], given["weight_decay"], **rates)
-        if self._compacts:
-            self._compact()
-            optimizer.select(self._remaining[0].columns.tolist(), self._remaining[0].heads.parameters())
-        schedule = warmup_cosine(optimizer, self._num_steps(), given["warmup_share"], given["final_lr_share"])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
+        return HeadwiseAdamW(parameters, given["lr"], given["weight_decay"], **rates)
 
     def _num_steps(self) -> int:
         trainer, data = self.trainer, self._data
@@ -242,22 +238,25 @@ class HeadTraining(LightningModule):
         replicated = getattr(self.trainer.strategy, "replicated", False)
         total = self.train_loss.clone()
         total = total if replicated else self.trainer.strategy.reduce(total, reduce_op="sum")
-        mean = total[0] / self.train_loss[1]  # every process counts the same steps; without any 0 / 0
-        mean = torch.where(mean.isfinite(), mean, torch.nan).cpu()
-        labelled = bool(self.train_loss[1].any())
+        total[1] = self.train_loss[1]  # every process counts the same steps
+        self.publish(self.epoch_losses(total, self.current_epoch, self.trainer.optimizers[0]))
+
+    def epoch_losses(self, sums: torch.Tensor, epoch: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        """Return an epoch's figures of training, from sums as in `train_loss`; begin to count losses and skips anew.
+
+        Raises:
+            DataError: no head has a finite loss.
+        """
+        sums = sums.clone()
         self.train_loss.zero_()
         if self.skipped:
             most = [f"{self.taxonomy.names[head]} ({times})" for head, times in self.skipped.most_common(5)]
             rank_zero_warn(
-                f"epoch {self.current_epoch}: non-finite gradient, step skipped for {', '.join(most)}"
+                f"epoch {epoch}: non-finite gradient, step skipped for {', '.join(most)}"
                 f"{' and others' if len(self.skipped) > 5 else ''}; lower model.lr if this goes on"
             )
             self.skipped.clear()
-        if labelled and mean.isnan().all():
-            raise DataError(f"epoch {self.current_epoch}: training diverged, no head has a finite loss; lower model.lr")
-        values = {"train/loss": mean.nanmean().item(), **named("train/loss", mean.tolist(), self.taxonomy.slugs)}
-        values["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.publish(values)
+        return {**mean_losses(sums, self.taxonomy.slugs, epoch), "train/lr": optimizer.param_groups[0]["lr"]}
 
     def publish(self, values: Mapping[str, float]) -> None:
         """Give an epoch's figures to callbacks and loggers; `log_dict` would take 30 ms for those of 40 emotions."""
@@ -283,7 +282,7 @@ class HeadTraining(LightningModule):
         shared = self._trainer is not None and not self._alone
         checkpoint["train_loss"] = self.all_gather(self.train_loss) if shared else self.train_loss[None].clone()
         if self._remaining and "optimizer_states" in checkpoint:
-            checkpoint["optimizer_states"] = [self._remaining[0].widen(checkpoint["optimizer_states"][0])]
+            checkpoint["optimizer_states"] = [self._remaining[0].kept.widen(checkpoint["optimizer_states"][0])]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up which heads have finished, and the losses of an epoch that was not."""

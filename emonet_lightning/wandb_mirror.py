@@ -25,7 +25,7 @@ from emonet_lightning.errors import InterruptedRunError, UsageError
 from emonet_lightning.io import make_folder, write_json
 from emonet_lightning.messages import is_first_process, say
 from emonet_lightning.redaction import redact
-from emonet_lightning.run_identity import run_id
+from emonet_lightning.run_identity import agents_run, run_id
 from emonet_lightning.wandb_sender import LOG_FILE
 
 _END_SECONDS, _INTERRUPTED_SECONDS = 30.0, 5.0  # for W&B to take the last lines; a grace period is short
@@ -229,7 +229,7 @@ def mirrored(loggers: Sequence[Logger], folder: Path | None, run: Path | None, c
             own = secrets.token_hex(8)
         else:
             own = run_id(run or folder)
-            own = own if run in (None, folder) else f"{own}-{folder.name}"
+            own = agents_run() or (own if run in (None, folder) else f"{own}-{folder.name}")
         init = {"id": own, "dir": str(folder or "."), **init, "resume": "allow", "allow_val_change": True}
         init = redact({**init, "config": {**config, **(init.get("config") or {})}})
         found.append(WandbMirror(init, folder, logger._offline))

@@ -126,6 +126,21 @@ def test_stages_that_are_none_are_refused(refused, config, stages, code, message
 
 
 @pytest.mark.parametrize(
+    ("stages", "option", "message"),
+    [
+        ([{"name": "a"}, {"name": "b.c"}], "--stages.d.model.lr=1", "no stage 'd'; choose from 'a', 'b.c'"),
+        ([{"name": "big"}], "--stages.bigg.model.lr=1", "no stage 'bigg'; did you mean 'big'?"),
+        ([{"name": "a"}, {"name": "b.c"}], "--stages.b.c.model.lrr=1", "unknown option 'model.lrr'; did you mean"),
+        ([{"name": "a"}], "--stages.a.model.lr", "write its value behind it"),
+        (None, "--stages.a.model.lr=1", "no stage 'a'; the run has no stages"),
+    ],
+)
+def test_an_option_of_a_stage_that_is_none_is_refused(refused, config, stages, option, message):
+    change = (lambda c: c.update(stages=stages)) if stages else (lambda c: None)
+    assert message in refused(2, "fit", config(change), option)
+
+
+@pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         (["fti"], 2, "unknown command 'fti'; did you mean 'fit'"),

@@ -27,6 +27,18 @@ def test_parts_of_a_combination_keep_their_own_rules(model, small_sets, spec):
     assert "val/score" in log.lines[0]
 
 
+def test_a_set_of_a_combination_may_be_there_to_validate_only(small_sets, spec):
+    parts = [Part(str(small_sets["big"])), Part(str(small_sets["binary"]), train_share=0)]
+    data = CombinedFaces(parts, encoder=spec, batch_size=50)
+    data.open("fit")
+    assert len(data.rows["train"]) == 120
+    assert len(data.rows["val"]) == 30
+    assert data.rows["val"].min() >= 160
+    alone = CombinedFaces([Part(str(small_sets["big"]), train_share=0)], encoder=spec)
+    with pytest.raises(DataError, match="no rows in split 'train'"):
+        alone.open("fit")
+
+
 def test_folds_are_the_same_for_every_seed_and_a_person_is_in_one(small_sets, spec):
     def rows(seed, fold, cls=SyntheticFaces):
         data = cls(str(small_sets["big"]), encoder=spec, seed=seed, num_folds=4, fold=fold, val_share=0.25)

@@ -141,6 +141,15 @@ def test_a_rate_that_diverges_ends_without_heads(words, tmp_path, capsys):
     assert not (tmp_path / "run" / "heads.safetensors").exists()
 
 
+def test_a_trial_of_an_agent_has_the_folder_of_its_run(monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "swept")
+    monkeypatch.setenv("WANDB_RUN_ID", "abc123")
+    assert run_folder(None, "heads") == run_folder(None, "heads") == Path("runs/heads/abc123")
+    assert run_folder("here", "heads") == Path("here")
+    monkeypatch.delenv("WANDB_SWEEP_ID")
+    assert run_folder(None, "heads") != Path("runs/heads/abc123")
+
+
 def test_runs_without_out_get_folders_of_their_own(monkeypatch):
     assert run_folder(None, "debug").parent == Path("runs/debug")
     assert run_folder(None, "debug") != run_folder(None, "debug")

@@ -26,7 +26,7 @@ LAYERS = [
         "image_files",
     }
     | {"processes", "progress", "run_identity", "local_paths", "redaction", "slurm", "yaml_files"}
-    | {"wandb_offline", "wandb_sender"},
+    | {"wandb_offline", "wandb_sender", "folder_lock"},
     {"ratings"},
     {"decoding", "transforms", "head_layers", "head_pairs", "heads", "losses", "metrics", "optimizer", "evaluation"},
     {"encoder_files", "encoder_sources", "encoder_weights", "encoders", "fetch", "hub", "bundle"},
@@ -46,6 +46,7 @@ LAYERS = [
         "judging",
         "resuming",
         "stages",
+        "sweeping",
         "tracking",
     },
     {"cli", "__main__"},

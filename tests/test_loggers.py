@@ -37,6 +37,21 @@ def test_wandb_works_offline_and_keeps_its_files_in_the_run_folder(words, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
 
+def test_an_agents_run_shows_the_last_stage(words, tmp_path, monkeypatch):
+    """Its score is what the sweep compares; W&B gives all stages of a trial one run."""
+    pytest.importorskip("wandb")
+    for name, value in (("WANDB_SWEEP_ID", "swept"), ("WANDB_RUN_ID", "abc123")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stages.yaml").write_text("stages: [{name: one}, {name: two}]\n")
+    logger = ["--config=stages.yaml", "--trainer.logger=WandbLogger", "--trainer.logger.offline=true"]
+    short = ["--test_data=null", "--trainer.max_epochs=1", "--figures=false"]
+    assert main([*words, *logger, *short]) == 0
+    assert not (tmp_path / "run" / "one" / "wandb").exists()
+    (file,) = (tmp_path / "run" / "two" / "wandb").glob("offline-run-*-abc123/run-abc123.wandb")
+    assert b"val/score" in file.read_bytes()
+
+
 def test_csv_and_tensorboard_write_into_the_run_folder(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     loggers = ["--trainer.logger+=CSVLogger", "--trainer.logger.save_dir=.", "--trainer.logger+=TensorBoardLogger",

@@ -55,6 +55,7 @@ def test_every_other_block_runs_in_order(quickstart, installed, tmp_path):
     assert (folder / "scores.csv").read_text().count("\n") == 501
     assert len(list((folder / "heads").glob("model_*_best.pth"))) == 40
     assert (folder / "runs" / "own" / "report.md").is_file()
+    assert (folder / "runs" / "sweep" / "trials.parquet").is_file()
 
 
 def test_commands_and_configurations_are_all_named():

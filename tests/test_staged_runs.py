@@ -10,6 +10,7 @@ from small_runs import newest
 
 from emonet_lightning import stages
 from emonet_lightning.cli import main
+from emonet_lightning.folder_lock import claimed
 
 STOP = {"EMONET_FAILPOINT": "step=*@renamed=SIGTERM#2"}
 STAGES = """stages:
@@ -100,7 +101,7 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_taken_again(tmp_path, monkey
         lock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    with stages._claimed(tmp_path), path.open("w") as other, pytest.raises(BlockingIOError):
+    with claimed(tmp_path, "it is held"), path.open("w") as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert not path.exists()
 

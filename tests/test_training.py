@@ -144,8 +144,8 @@ def test_pairs_that_a_worker_made_before_their_head_finished_are_left_out(model)
     batch = PairBatch(inputs, target, head, offs, torch.arange(6), num_labels, 6, (2, *range(4, 40)))
     module = model()
     few = Remaining.of(module.heads, module.objective, [0, *range(2, 40)])
-    narrow = few.narrow(batch)
-    expected = module.objective(module.heads, inputs, batch)[few.columns]
+    narrow = few.kept.narrow(batch)
+    expected = module.objective(module.heads, inputs, batch)[few.kept.columns]
     assert torch.allclose(few.objective(few.heads, narrow.inputs, narrow), expected, atol=1e-6)
     assert narrow.idle == (1, *range(3, 39))
 

@@ -50,6 +50,10 @@ class FeedingModule(LightningDataModule):
         super().__init__()
         self.steps_per_call = 1
         """Batches that the train loader yields at once; set before `train_dataloader()` is called."""
+        self.alone_on = torch.device("cpu")
+        """Where the model is, if no Trainer says so."""
+        self.opened: dict[tuple[Path, ...], FeatureStore] = {}
+        """Features by the caches that they are of; given to another module, both use the same memory."""
         self.store: FeatureStore | None = None
         """Cached features; None where images are encoded in every step."""
         self.left_out: dict[int, str] = {}
@@ -73,6 +77,9 @@ class FeedingModule(LightningDataModule):
 
     def open_features(self, folders: list[Path]) -> None:
         """Load or map complete feature caches, one a set, as `features_on` says."""
+        if (opened := self.opened.get(tuple(folders))) is not None:
+            self.store, self._by_blocks = opened, isinstance(opened, MappedFeatures)
+            return
         device, local = self.device, self.trainer.num_devices if self.trainer else 1
         device_free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
         place = choose_place(self.features_on, cache_bytes(folders), device_free, free_memory() // local)
@@ -84,6 +91,7 @@ class FeedingModule(LightningDataModule):
         else:
             on = device if place == "device" else torch.device("cpu")
             self.store = ResidentFeatures(load_features(folders, on, self.num_threads))
+        self.opened[tuple(folders)] = self.store
 
     @property
     def features(self) -> torch.Tensor | None:
@@ -108,7 +116,7 @@ class FeedingModule(LightningDataModule):
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        return self.trainer.strategy.root_device if self.trainer else self.alone_on
 
     @property
     def process(self) -> tuple[int, int]:

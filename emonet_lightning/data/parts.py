@@ -25,7 +25,7 @@ class Part:
     no_value: float = 0.0
     """Binary sets: score that a no is trained to."""
     train_share: float = 1.0
-    """Share of the training rows that is used, in (0, 1]; chosen by the seed."""
+    """Share of the training rows that is used, 0..1, chosen by the seed; 0 to validate and test on the set only."""
 
     def labels(self, packed: PackedSet, taxonomy: Taxonomy) -> LabelTable:
         """Return the labels of every sample of the set."""

@@ -110,8 +110,8 @@ def choose_rows(
     train, start = [], 0
     last = sets[-1]
     for packed, share in zip(sets, shares, strict=True):
-        if not 0 < share <= 1:
-            raise UsageError(f"data.train_share: {share} must be in (0, 1]")
+        if not 0 <= share <= 1:
+            raise UsageError(f"data.train_share: {share} must be in 0..1")
         own = packed.splits.get(split_names["train"], np.zeros(0, dtype=np.int64))
         if packed is last and folds.number:
             parts = grouped_folds(packed.groups, folds.number, folds.seed)
@@ -127,7 +127,8 @@ def choose_rows(
             if not len(test) and (packed.sealed or not packed.splits):
                 test = np.arange(packed.num_samples)
         if share < 1:
-            own = np.sort(own[epoch_order(seed, 0, len(own))[: max(1, round(share * len(own)))]])
+            count = max(1, round(share * len(own))) if share else 0
+            own = np.sort(own[epoch_order(seed, 0, len(own))[:count]])
         train.append(own + start)
         start += packed.num_samples
     offset = start - last.num_samples

@@ -57,6 +57,13 @@ ROWS = [
     Row("16", "Growth with rows, heads and processes", "growth:growth", keep_memory=True),
     Row("17", "Exactness under faults in training: with it / switched off", "integrity_rows:training_cost"),
     Row("18", "Exactness under faults in packing and encoding", "integrity_of_data_rows:packing_and_encoding"),
+    Row(
+        "19",
+        "Eight configurations stacked / one: a step, a whole run with its encode pass, successive halving",
+        "sweep_rows:stacked",
+        keep_memory=True,
+        timeout_s=2400,
+    ),
     Row("G1", "GPU: training step of 40 heads, batch 1024", "gpu_rows:step_times", gpu=True),
     Row("G2", "GPU: SigLIP2 so400m-384, bfloat16, random weights", "gpu_rows:encoder", threads=4, gpu=True),
     Row("G3", "GPU: 203k cached rows, 40 Large heads, 10 epochs", "gpu_rows:cached_run", threads=4, gpu=True),

@@ -1,0 +1,1 @@
+"""Sweeps: many configurations of one run, and which of them is best on validation."""
