@@ -24,11 +24,11 @@ def launched(words):
 
 
 def started(words, code=0):
-    """Run two processes that a scheduler starts; returns what the first one said."""
+    """Run two processes that a scheduler starts; returns what they said: of an error whichever meets it first."""
     children = forking.start_all(words)
     codes = [child.wait(300) for child in children]
     assert codes == [code, code], [child.said()[-3000:] for child in children]
-    return children[0].said()
+    return "".join(child.said() for child in children)
 
 
 @pytest.fixture(scope="module")

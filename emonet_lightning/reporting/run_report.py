@@ -56,7 +56,8 @@ def write_report(
     for name, content in pictures.items():
         atomic_write(run_dir / "figures" / name, content)
     path = run_dir / REPORT_FILE
-    atomic_write(path, "\n\n".join(_sections(record, emotions, set(pictures))) + "\n")
+    sections = [part for part in _sections(record, emotions, set(pictures)) if figures or not part.startswith("![")]
+    atomic_write(path, "\n\n".join(sections) + "\n")
     return path
 
 
@@ -98,8 +99,7 @@ def _sections(record: RunRecord, emotions: EmotionFigures | None, pictures: set[
     if emotions is not None:
         yield "## Emotions"
         yield f"{emotions.title}. {_ends(record, emotions)}".rstrip()
-        if "emotions.png" in pictures:
-            yield "![Figure per emotion, sorted](figures/emotions.png)"
+        yield "![Figure per emotion, sorted](figures/emotions.png)"
         yield from _emotion_table(record, emotions)
     yield "## Heads"
     yield from _heads(record)
