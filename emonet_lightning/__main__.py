@@ -8,7 +8,7 @@ _here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 if sys.path and os.path.abspath(sys.path[0] or os.getcwd()) == os.getcwd() != _here:
     del sys.path[0]
 
-from emonet_lightning.cli import main  # noqa: E402
-
 if __name__ == "__main__":
+    from emonet_lightning.cli import main
+
     sys.exit(main())

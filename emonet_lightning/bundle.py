@@ -5,6 +5,7 @@ run's standardisation is folded into layer 1 before it gets here. The manifest n
 output map, pins every file that was written with it by sha256, and ends with its own.
 """
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,7 @@ class HeadsBundle:
             path = Path(folder) / f"model_{slug}_best.pth"
             state = self.heads.head_state(column)
             # into a stream: a file would be named in its own content, and that name is a temporary one
-            digest = atomic_write_stream(path, lambda stream, state=state: torch.save(state, stream))  # type: ignore[misc]
+            digest = atomic_write_stream(path, functools.partial(torch.save, state))
             remember_digest(path, digest)
             written[path.name] = digest
         return written

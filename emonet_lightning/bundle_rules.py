@@ -70,7 +70,8 @@ def check_weights(path: Path, manifest: dict[str, Any], where: Path) -> None:
         raise MissingInputError(f"{path}: no such file")
     try:
         with safe_open(path, "pt") as stream:
-            slices = {name: stream.get_slice(name) for name in stream.keys()}  # noqa: SIM118
+            names = stream.keys()  # the file itself cannot be gone through
+            slices = {name: stream.get_slice(name) for name in names}
             found = {name: list(tensor.get_shape()) for name, tensor in slices.items()}
             types = {name: tensor.get_dtype() for name, tensor in slices.items()}
     except Exception as error:  # safetensors raises its own untyped error

@@ -236,7 +236,7 @@ class BestHeads(Callback):
         if self.folder is None or trainer.interrupted:
             return
         progress: Any = trainer.fit_loop.epoch_progress.current
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data: Any = getattr(trainer, "datamodule", None)
         self.settle(module, progress.processed)
         if trainer.is_global_zero:
             self.bundle(module, data, progress.processed, trainer.global_step).save(self.folder)

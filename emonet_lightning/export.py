@@ -4,6 +4,7 @@ An ONNX graph is written only after onnxruntime has run it and its scores agree 
 """
 
 import contextlib
+import functools
 import importlib.util
 import json
 import logging
@@ -211,7 +212,7 @@ def _export_onnx(
                 f"{path}: not written: the graph's scores differ from PyTorch's by {worst:.2e} (allowed: {PARITY:g})"
             )
         for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == path.name):  # the graph last
-            digest = atomic_write(path.parent / file.name, lambda temporary, file=file: os.replace(file, temporary))  # type: ignore[misc]
+            digest = atomic_write(path.parent / file.name, functools.partial(os.replace, file))
             files[file.name] = digest
     lines.append(f"{path}: {name} to scores, largest difference {worst:.1e}, sha256 {digest[:12]}")
 

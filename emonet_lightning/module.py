@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from emonet_lightning.batch import EmotionBatch, LabelSource
-from emonet_lightning.bundle import FORMAT, HeadsBundle
+from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_fingerprint, encoder_record, feature_dim
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.heads import EmotionHeads, resolve_widths
@@ -21,6 +21,9 @@ from emonet_lightning.objective import HeadOptions, head_options
 from emonet_lightning.schedule import check_steps_per_call
 from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.training import HeadTraining
+
+CHECKPOINT_FORMAT = 3
+"""Of a run's checkpoints, whose losses are those of each process."""
 
 
 class EmpathicInsightFace(HeadTraining):
@@ -65,7 +68,7 @@ class EmpathicInsightFace(HeadTraining):
         self,
         taxonomy: str = "emonet40",
         extra_dimensions: bool = False,
-        encoder: EncoderSpec = EncoderSpec(),  # noqa: B008  (frozen; jsonargparse reads the default)
+        encoder: EncoderSpec = EncoderSpec(),
         widths: str | list[int] = "small",
         dropout: float | list[float] = 0.1,
         loss: Loss = "mse",
@@ -221,7 +224,8 @@ class EmpathicInsightFace(HeadTraining):
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/score` over emotions and per emotion; every process computes the same."""
-        data: LabelSource = self.trainer.datamodule  # type: ignore[attr-defined]
+        data = self._data
+        assert data is not None
         values = self.judge(data)
         # for the progress bar and for callbacks
         score = torch.tensor(values["val/score"], dtype=torch.float64)
@@ -249,7 +253,7 @@ class EmpathicInsightFace(HeadTraining):
         """Record whose heads these are."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["emonet_lightning"] = {
-            "format": FORMAT,
+            "format": CHECKPOINT_FORMAT,
             "taxonomy": self.taxonomy.digest,
             "encoder": encoder_fingerprint(self.encoder_spec),
         }
@@ -259,7 +263,7 @@ class EmpathicInsightFace(HeadTraining):
         recorded = checkpoint.get("emonet_lightning")
         if recorded is None:
             raise DataError("checkpoint: not one of emonet_lightning; start from exported heads (init_heads_from)")
-        if recorded.get("format") != FORMAT:
+        if recorded.get("format") != CHECKPOINT_FORMAT:
             raise DataError("checkpoint: written by another release; finish the run with that one, or train anew")
         self.taxonomy.check_digest(recorded["taxonomy"], "checkpoint")
         own = encoder_fingerprint(self.encoder_spec)

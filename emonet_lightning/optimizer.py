@@ -4,9 +4,9 @@ A head that saw no label in a step is neither stepped nor decayed, and its bias 
 what an optimiser of its own would do. Heads that do the same lie in one slice: as a rule, all of them.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -92,7 +92,7 @@ class HeadwiseAdamW(torch.optim.Optimizer):
         return self.param_groups[0]
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         """Step all heads that are neither idle nor frozen."""
         loss = None
         if closure is not None:
@@ -109,7 +109,7 @@ class HeadwiseAdamW(torch.optim.Optimizer):
         for head in plan.heads:
             self._counts[head] += 1
         torch._foreach_add_(plan.counters, 1)
-        pieces = [parameter.grad.split(sizes) for parameter, sizes in plan.sizes]  # type: ignore[union-attr]
+        pieces = [cast(torch.Tensor, parameter.grad).split(sizes) for parameter, sizes in plan.sizes]
         for part in plan.parts:
             torch._fused_adamw_(
                 part.params,

@@ -119,14 +119,19 @@ def _check_embedded(data: FaceDataModule, paths: Sequence[str], use: str) -> Non
             raise UsageError(f"data.train_split: '{EMBEDDED}{name}' has no split '{split}'; {known}")
 
 
+def logged_figures(slugs: Sequence[str]) -> list[str]:
+    """Return the names of all that `fit` logs of training and validation."""
+    every = [f"{name}/{slug}" for name in ("val/score", "train/loss") for slug in slugs]
+    return ["val/score", "val/num_constant_heads", "train/loss", "train/lr", *every]
+
+
 def _check_monitors(config: Any, slugs: Sequence[str], where: str = "") -> None:
     """Refuse to stop, keep or choose by a figure of test data or one that is never logged, wherever one is named."""
     if isinstance(config, str):
         if ("monitor" in where or "metric" in where) and (config.startswith("test/") or "oracle_" in config):
             raise UsageError(f"{where}: '{config}' is a figure of test data; monitor one of validation, as val/score")
         if where.startswith("trainer.callbacks") and where.endswith(".monitor"):
-            logged = ["val/score", "val/num_constant_heads", "train/loss", "train/lr"]
-            logged += [f"{name}/{slug}" for name in ("val/score", "train/loss") for slug in slugs]
+            logged = logged_figures(slugs)
             if config not in logged:
                 raise UsageError(f"{where}: '{config}' is never logged; {nearest(config, logged)}")
     elif isinstance(config, dict):

@@ -79,7 +79,7 @@ class SampleLedger(Callback):
         Raises:
             DataError: rows are missing or too many, or too many were skipped.
         """
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data: Any = getattr(trainer, "datamodule", None)
         if data is None or (self._first < 0 and self._carried is None):
             return
         (planned, used, num_skipped), skips = self._page(data)
@@ -134,7 +134,7 @@ class SampleLedger(Callback):
 
     def _skip(self, trainer: Trainer, rows: tuple[tuple[int, str], ...]) -> None:
         self._now.update(rows)
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data: Any = getattr(trainer, "datamodule", None)
         known = {**self.skipped, **self._now}
         if len(known) >= 10:  # the exact comparison follows at the end of the epoch
             budget = self._budget(data)

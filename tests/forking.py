@@ -4,7 +4,6 @@ A child is a session of its own, so that its workers can be signalled with it. W
 """
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import socket
@@ -16,15 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from emonet_lightning import fork_server
+from emonet_lightning.fork_server import ONE_THREAD
+
 PRELOADED = [
     "emonet_lightning.cli", "emonet_lightning.stages", "emonet_lightning.run_cli", "emonet_lightning.export",
     "emonet_lightning.reporting.run_report", "emonet_lightning.packing.commands", "emonet_lightning.packing.shards",
     "emonet_lightning.data.embed_command", "timm", "open_clip", "webdataset", "torch.distributed", "scipy.stats",
     "torch._dynamo", "torchvision.transforms", "sklearn.metrics", "warm",
 ]  # fmt: skip
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-"""Of the process that is forked: threads do not live through a fork."""
-_context = multiprocessing.get_context("forkserver")
 
 
 class Child:
@@ -127,7 +126,7 @@ def start(
     else:
         _serve()
         arguments = (list(argv), environment, str(cwd or os.getcwd()), str(stdout), str(stderr), target)
-        process = _context.Process(target=_child, args=arguments)
+        process = fork_server.context.Process(target=_child, args=arguments)
         process.start()
     return Child(process, stdout, stderr)
 
@@ -164,22 +163,10 @@ def start_all(
 
 
 def _serve() -> None:
-    """Start the fork server, where it is not there, with one thread."""
+    """Start the fork server, where it is not there."""
     here = str(Path(__file__).resolve().parent)
-    own = {**ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))}
-    before = {name: os.environ.get(name) for name in own}
-    os.environ.update(own)
-    try:
-        _context.set_forkserver_preload(PRELOADED)
-        from multiprocessing import forkserver
-
-        forkserver.ensure_running()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    fork_server.serve(PRELOADED, {"PYTHONPATH": path})
 
 
 def _listen() -> None:
@@ -200,11 +187,7 @@ def _child(
         handle = os.open(path, os.O_WRONLY | os.O_APPEND)
         os.dup2(handle, number)
         os.close(handle)
-    os.environ.clear()
-    os.environ.update(environment)
-    tempfile.tempdir = None
-    os.chdir(cwd)
-    multiprocessing.set_start_method(None, force=True)  # of workers: as in a process that was not forked from a server
+    fork_server.settle(environment, cwd)
     sys.argv = ["python -m emonet_lightning", *argv]
     from lightning.fabric.utilities.rank_zero import _get_rank, rank_zero_only
 

@@ -18,6 +18,7 @@ LAYERS = [
         "fail_points",
         "io",
         "hashing_stream",
+        "fork_server",
         "interruption",
         "taxonomy",
         "messages",

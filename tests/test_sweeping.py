@@ -15,7 +15,7 @@ from sweep_files import QUICK, SHIPPED, shipped, write_sweep
 
 from emonet_lightning.cli import main
 from emonet_lightning.folder_lock import LOCK_FILE
-from emonet_lightning.sweeping.record import FAILED, FINISHED, STOPPED, Record
+from emonet_lightning.sweeping.record import FAILED, FINISHED, STOPPED, Record, best_of, values_of
 
 LR = {"model.lr": {"distribution": "log_uniform_values", "min": 1e-3, "max": 1e-1}}
 TWO = {**LR, "model.dropout": {"values": [0.0, 0.3]}}
@@ -271,3 +271,61 @@ def test_a_sweep_is_reported_and_what_it_cannot_be_compared_by_is_named(swept, t
     assert capsys.readouterr().err.startswith("error: --baseline: 'model.lrr' is no factor of this sweep; did you mean")
     assert main(["sweep", "report", str(tmp_path)]) == 66
     assert "not the folder of a sweep" in capsys.readouterr().err
+
+
+def test_stacked_trials_end_as_single_runs_do_and_those_that_cannot_be_stacked_take_turns(words, tmp_path, capsys):
+    parameters = {
+        "model.lr": {"values": [1e-3, 1e-2]}, "model.widths": {"values": ["[8]", "[4]"]},
+        "data.batch_size": {"values": [60, 40]},
+    }  # fmt: skip
+    words = [word for word in words if not word.startswith(("--model.widths", "--data.batch_size"))]
+    words += ["--model.dropout=0", f"--data.cache_dir={tmp_path / 'cache'}"]
+    path = write_sweep(tmp_path / "grid.yaml", words, parameters, method="grid")
+    assert main(["sweep", "run", str(path), "--stacked", "--stack_size=3", f"--out={tmp_path / 'stacked'}"]) == 0
+    said = capsys.readouterr()
+    assert "data.batch_size: trials that differ in it take turns (all train on the same batches" in said.err
+    assert said.err.count("stacked: 3 configurations") == 2, "of the four of each batch size"
+    assert "8 of 8 trials are over (8 finished)" in said.out
+    stacked = outcome(tmp_path / "stacked")
+    for number in (0, 5):
+        _, point, state, score, epoch = stacked[number]
+        single = tmp_path / f"single{number}"
+        assert (
+            main(["fit", *words, *[f"--{k}={v}" for k, v in point.items()], "--figures=false", f"--out={single}"]) == 0
+        )
+        assert (state, epoch) == (FINISHED, best_of(values_of(single / "metrics.jsonl", "val/score"), True)[0])
+        assert score == pytest.approx(best_of(values_of(single / "metrics.jsonl", "val/score"), True)[1], abs=1e-6)
+    assert main(["sweep", "run", str(path), "--stacked", f"--out={tmp_path / 'stacked'}"]) == 0
+    assert "nothing to do" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("parameters", "keys", "options", "said"),
+    [
+        (LR, {"method": "bayes"}, ["--stacked", "--trials=2"], "method bayes: each trial is proposed from those"),
+        (LR, {"early_terminate": {"type": "hyperband", "min_iter": 1}}, ["--stacked", "--trials=2"], "by --halving"),
+        ({"data.batch_size": {"values": [60, 40]}}, {"method": "grid"}, ["--stacked"], "none of data.batch_size is an"),
+        (LR, {}, ["--stacked", "--workers=2", "--trials=2"], "--workers 2: stacked trials train in one process"),
+        (LR, {}, ["--halving", "--trials=2"], "--halving: is for stacked trials"),
+    ],
+)
+def test_what_cannot_be_stacked_is_refused_before_anything_is_written(
+    words, tmp_path, capsys, parameters, keys, options, said
+):
+    path = write_sweep(tmp_path / "sweep.yaml", words, parameters, **keys)
+    assert main(["sweep", "run", str(path), *options, f"--out={tmp_path / 'out'}"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert said in last
+    assert not (tmp_path / "out").exists()
+
+
+def test_halved_trials_are_stopped_early_and_the_best_goes_on(words, tmp_path):
+    parameters = {"model.lr": {"values": [1e-6, 1e-3, 1e-2, 3e-2]}}
+    words = [*words, "--trainer.max_epochs=8", f"--data.cache_dir={tmp_path / 'cache'}"]
+    path = write_sweep(tmp_path / "lr.yaml", words, parameters, method="grid")
+    assert main(["sweep", "run", str(path), "--stacked", "--halving", f"--out={tmp_path / 'out'}"]) == 0
+    trials = Record(tmp_path / "out").trials
+    assert sorted(trial.state for trial in trials) == [FINISHED, STOPPED, STOPPED, STOPPED]
+    epochs = [len(values_of(t.folder(tmp_path / "out") / "metrics.jsonl", "val/score")) for t in trials]
+    assert sorted(epochs) == [1, 1, 2, 8]

@@ -17,7 +17,7 @@ from emonet_lightning.transforms import Augmentation
 
 def embed_command(
     path: str,
-    encoder: EncoderSpec = EncoderSpec(),  # noqa: B008  (frozen; jsonargparse reads the default)
+    encoder: EncoderSpec = EncoderSpec(),
     cache_dir: str | None = None,
     views: int = 1,
     augmentation: Augmentation | None = None,

@@ -69,7 +69,7 @@ class FaceDataModule(FeedingModule):
     def __init__(
         self,
         parts: list[Part],
-        encoder: EncoderSpec = EncoderSpec(),  # noqa: B008  (frozen; jsonargparse reads the default)
+        encoder: EncoderSpec = EncoderSpec(),
         taxonomy: str = "emonet40",
         extra_dimensions: bool = False,
         batch_size: int = 256,

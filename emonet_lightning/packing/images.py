@@ -8,7 +8,7 @@ what shows one colour only once it is decoded: through its palette, or because a
 import io
 import warnings
 import zlib
-from typing import Literal
+from typing import Any, Literal
 
 import imagehash
 from PIL import Image, ImageFile
@@ -125,7 +125,7 @@ def _is_whole_png(content: bytes) -> bool:
 
 
 def _refuse_blank(image: Image.Image, name: str) -> None:
-    extrema = image.getextrema()
+    extrema: Any = image.getextrema()  # of one band a pair, of several a pair each
     bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
-    if all(low == high for low, high in bands):  # type: ignore[misc]
+    if all(low == high for low, high in bands):
         raise BadSample(f"{name}: all pixels have one colour; remove it", "blank")

@@ -11,7 +11,7 @@ With three seeds the first part has two degrees of freedom: such intervals are w
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special, stats
@@ -157,8 +157,3 @@ def pareto(cost: Sequence[float], score: Sequence[float]) -> list[int]:
         if not front or score[place] > score[front[-1]]:
             front.append(place)
     return front
-
-
-def as_record(found: Difference) -> dict[str, Any]:
-    """Return a difference as JSON holds it."""
-    return {name: value for name, value in found._asdict().items()}

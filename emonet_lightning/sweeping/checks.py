@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from emonet_lightning.composition import Options, compose
 from emonet_lightning.errors import EmoNetError, UsageError, nearest
 from emonet_lightning.io import fingerprint
-from emonet_lightning.preflight import check_run
+from emonet_lightning.preflight import check_run, logged_figures
 from emonet_lightning.run_cli import EmoNetCLI
 from emonet_lightning.same_run import decisive
 from emonet_lightning.sweeping.sweep_file import SweepFile
@@ -20,8 +20,6 @@ from emonet_lightning.taxonomy import Taxonomy
 
 OWN = ("out", "run", "resume", "ckpt_path")
 """Options that each trial has of its own."""
-_LOGGED = ("val/score", "val/num_constant_heads", "train/loss")
-_PER_EMOTION = ("val/score", "train/loss")
 
 
 class Checked(NamedTuple):
@@ -103,8 +101,7 @@ def _check_metric(sweep: SweepFile, config: dict[str, Any]) -> None:
             f"{sweep.path}: metric.name: '{sweep.metric}' is of the test set; no sweep may choose by it, use val/score"
         )
     model = config["model"]
-    slugs = Taxonomy.load(model["taxonomy"], model["extra_dimensions"]).slugs
-    logged = [*_LOGGED, *(f"{name}/{slug}" for name in _PER_EMOTION for slug in slugs)]
+    logged = logged_figures(Taxonomy.load(model["taxonomy"], model["extra_dimensions"]).slugs)
     if sweep.metric not in logged:
         raise UsageError(
             f"{sweep.path}: metric.name: '{sweep.metric}' is never logged by fit; {nearest(sweep.metric, logged)}"

@@ -2,8 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
-from emonet_lightning import slurm
+from emonet_lightning import fork_server, slurm
 from emonet_lightning.errors import InterruptedRunError, UsageError
 from emonet_lightning.messages import say
 from emonet_lightning.sweeping.folder import About, begin, read
@@ -20,6 +21,9 @@ def sweep_run_command(
     workers: int = 1,
     seed: int = 0,
     retry_failed: bool = False,
+    stacked: bool = False,
+    halving: bool = False,
+    stack_size: int = 16,
 ) -> None:
     """Run a W&B sweep file here, without a server or account: grid, random or bayes, hyperband, several at a time.
 
@@ -35,20 +39,31 @@ def sweep_run_command(
         workers: trials at a time; on GPUs each has one of its own, on the CPU they share the cores.
         seed: of random and proposed points; grid and random trials are functions of seed and number.
         retry_failed: start trials again that failed.
+        stacked: train trials side by side in this process, where they differ in options of heads, loss and optimiser
+            alone; others take turns. Of grid or random sweeps; without dropout the figures are those of single runs.
+        halving: of stacked trials, the best two go on after 1/8 of the epochs, the best one after 1/4.
+        stack_size: stacked trials that train at once; each takes 24 bytes a weight of its heads.
     """
     from emonet_lightning.folder_lock import claimed
     from emonet_lightning.io import make_folder
-    from emonet_lightning.sweeping.workers import serve
+    from emonet_lightning.sweeping.workers import PRELOAD
 
-    for option, value, least in (("workers", workers, 1), ("trials", trials, 1), ("seed", seed, 0)):
+    given = (("workers", workers, 1), ("trials", trials, 1), ("seed", seed, 0), ("stack_size", stack_size, 1))
+    for option, value, least in given:
         if value is not None and value < least:
             raise UsageError(f"--{option} {value}: must be at least {least}")
+    if halving and not stacked:
+        raise UsageError("--halving: is for stacked trials; add --stacked, or give the file an early_terminate")
+    if stacked and workers > 1:
+        raise UsageError(f"--workers {workers}: stacked trials train in one process; leave --workers or --stacked out")
     sweep = SweepFile.read(file)
     limit = _limit(sweep, trials)
-    serve()  # it imports while this process does
+    if not stacked:
+        fork_server.serve(PRELOAD)  # it imports while this process does
     from emonet_lightning.sweeping.checks import check_sweep
 
     checked = check_sweep(sweep, workers)
+    stack = _Stack(_apart(sweep), stack_size, halving) if stacked else None
     folder = make_folder(Path(out) if out is not None else Path("runs") / f"sweep-{Path(file).stem}")
     with claimed(folder, "another sweep runs in this folder; `sweep status` says how far it is"):
         begin(folder, sweep, About(seed, checked.trains, limit))
@@ -61,18 +76,48 @@ def sweep_run_command(
                 _report(sweep, record)
         else:
             with slurm.requeued():
-                _run(sweep, record, seed, limit, checked.gpus, again)
+                _run(sweep, record, seed, limit, checked.gpus, again, stack)
     sweep_status_command(str(folder))
 
 
-def _run(sweep: SweepFile, record: Record, seed: int, limit: int, gpus: list[str | None], again: list[int]) -> None:
-    from emonet_lightning.sweeping.progress import SweepBar
-    from emonet_lightning.sweeping.running import SweepRun
+class _Stack(NamedTuple):
+    """How stacked trials train: `apart` are options that are the same in a stack."""
 
-    threads = max(1, _cores() // len(gpus))
+    apart: list[str]
+    size: int
+    halving: bool
+
+
+def _apart(sweep: SweepFile) -> list[str]:
+    from emonet_lightning.sweeping.stacked_run import check_stacked
+
+    return check_stacked(sweep)
+
+
+def _run(
+    sweep: SweepFile,
+    record: Record,
+    seed: int,
+    limit: int,
+    gpus: list[str | None],
+    again: list[int],
+    stack: _Stack | None,
+) -> None:
+    from emonet_lightning.sweeping.progress import SweepBar
+
     try:
         with SweepBar(limit, sweep.metric, sweep.maximise) as bar:
-            SweepRun(sweep, record, seed, limit, gpus, threads, bar).run(again)
+            if stack is None:
+                from emonet_lightning.sweeping.running import SweepRun
+
+                threads = max(1, _cores() // len(gpus))
+                SweepRun(sweep, record, seed, limit, gpus, threads, bar).run(again)
+            else:
+                from emonet_lightning.sweeping.halving import Halving
+                from emonet_lightning.sweeping.stacked_run import StackedRun
+
+                halving = Halving() if stack.halving else None
+                StackedRun(sweep, record, seed, limit, stack.apart, stack.size, halving, bar).run(again)
     except InterruptedRunError:
         if record.trials:
             record.write_table([parameter.name for parameter in sweep.parameters])

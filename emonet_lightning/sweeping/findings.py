@@ -4,7 +4,6 @@ Levels, paired differences, the best trial with what its choice owes to chance, 
 scaling. Factors with more levels than a table can hold (those that were drawn from a range) have no differences.
 """
 
-import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -15,10 +14,12 @@ from scipy import stats
 
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.callbacks import METRICS_FILE
-from emonet_lightning.errors import DataError, UsageError, nearest
+from emonet_lightning.errors import UsageError, nearest
 from emonet_lightning.evaluation.columns import Array
+from emonet_lightning.reporting.run_record import SCORE
 from emonet_lightning.sweeping.ablation import differences, false_discovery, holm, optimism, pareto
 from emonet_lightning.sweeping.points import SEED, Scored, comparable, factors_of, level
+from emonet_lightning.sweeping.record import values_of
 from emonet_lightning.sweeping.scaling import fit_power_law
 from emonet_lightning.sweeping.validation import Judged, score_trials
 
@@ -171,7 +172,11 @@ def _curves(trials: Sequence[TrialRun], name: str, levels: Sequence[Hashable]) -
     """`val/score` over epochs of each level: mean and standard deviation over its trials, as far as all have one."""
     rows = []
     for found in levels:
-        own = [_val_scores(trial.folder) for trial in trials if level(trial.point.get(name)) == found]
+        own = [
+            dict(values_of(trial.folder / METRICS_FILE, SCORE))
+            for trial in trials
+            if level(trial.point.get(name)) == found
+        ]
         epochs = sorted(set.intersection(*(set(one) for one in own))) if own else []
         values = np.array([[one[epoch] for epoch in epochs] for one in own])
         mean, sd = (values.mean(0).tolist(), values.std(0).tolist()) if epochs else ([], [])
@@ -179,34 +184,24 @@ def _curves(trials: Sequence[TrialRun], name: str, levels: Sequence[Hashable]) -
     return rows
 
 
-def _val_scores(folder: Path) -> dict[int, float]:
-    path = folder / METRICS_FILE
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; the trial's folder is not whole, run the sweep again")
-    found = {}
-    for line in path.read_text().splitlines():
-        entry = json.loads(line)
-        if "val/score" in entry:
-            found[int(entry["epoch"])] = float(entry["val/score"])
-    return found
+def _scaling(scored: Sequence[Scored], name: str, levels: Sequence[Hashable]) -> dict[str, Any] | None:
+    """Fit a power law over a factor whose levels are amounts."""
+    if min(_numbers(levels) or [0.0]) <= 0:
+        return None
+    amounts = _numbers([one.factors[name] for one in scored])
+    assert amounts is not None
+    scores = [float(one.values[0]) for one in scored]
+    law = fit_power_law(amounts, scores)
+    return None if law is None else {**law._asdict(), "amounts": amounts, "scores": scores}
 
 
 def _in_order(levels: list[Hashable]) -> list[Hashable]:
     """Return levels as a figure shows them: numbers rising, others as they were first mentioned."""
-    return sorted(levels, key=float) if all(map(_is_number, levels)) else levels  # type: ignore[arg-type]
+    numbers = _numbers(levels)
+    return levels if numbers is None else [levels[place] for place in np.argsort(numbers, kind="stable")]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _scaling(scored: Sequence[Scored], name: str, levels: Sequence[Hashable]) -> dict[str, Any] | None:
-    """Fit a power law over a factor whose levels are amounts."""
-    if not all(_is_number(found) and found > 0 for found in levels):  # type: ignore[operator]
-        return None
-    amounts = [float(one.factors[name]) for one in scored]  # type: ignore[arg-type]
-    scores = [float(one.values[0]) for one in scored]
-    law = fit_power_law(amounts, scores)
-    if law is None:
-        return None
-    return {**law._asdict(), "amounts": amounts, "scores": scores}
+def _numbers(levels: Sequence[Hashable]) -> list[float] | None:
+    """Return levels as numbers, if all of them are."""
+    found = [float(one) for one in levels if isinstance(one, int | float) and not isinstance(one, bool)]
+    return found if len(found) == len(levels) else None

@@ -17,7 +17,7 @@ from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.data.face_data import FaceDataModule
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.evaluation.association import average_precision, spearman
-from emonet_lightning.evaluation.bootstrap import draws
+from emonet_lightning.evaluation.bootstrap import draws, num_units
 from emonet_lightning.evaluation.columns import Array, column_mean
 from emonet_lightning.evaluation.estimates import count_constant_as_zero, varied
 from emonet_lightning.evaluation.run_judgement import clusters
@@ -122,7 +122,7 @@ def score_trials(folders: Sequence[Path], baseline: Path, num_draws: int = 1000,
         bundle = HeadsBundle.load(folder, taxonomy)
         scores = bundle.scores(rows.features).double().numpy()[:, : taxonomy.num_emotions]
         values.append(_mean_score(scores, truth, judge.metric, weights, target_varied))
-    return Judged(values, judge.metric, len(judge.ids), len(set(units)) if units else len(judge.ids))
+    return Judged(values, judge.metric, len(judge.ids), num_units(len(judge.ids), units))
 
 
 def _data_of(config: dict[str, Any]) -> str:

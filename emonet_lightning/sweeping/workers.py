@@ -1,8 +1,7 @@
 """Trials as processes: forked from one that has imported everything, each `fit` in a session of its own.
 
-The fork server has one thread and no device, so a fork of it is as good as a new interpreter and costs no imports. A
-trial ends with its sweep: it watches for the sweep's process, and its file of output is locked, so that a sweep that is
-started again at once waits for what a killed one left behind.
+A trial ends with its sweep: it watches for the sweep's process, and its file of output is locked, so that a sweep that
+is started again at once waits for what a killed one left behind.
 """
 
 import contextlib
@@ -11,17 +10,15 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from emonet_lightning import fork_server
 from emonet_lightning.io import make_folder
 
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-"""Of the process that is forked: threads do not live through a fork."""
-_context = multiprocessing.get_context("forkserver")
+PRELOAD = ("emonet_lightning.sweeping.warm",)
 
 
 class TrialProcess:
@@ -38,9 +35,9 @@ class TrialProcess:
         make_folder(log.parent)
         environment = {**os.environ, **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
         environment.pop("SLURM_RESTART_COUNT", None)  # of the sweep: a new trial has no run to go on with
-        serve()
+        fork_server.serve(PRELOAD)
         arguments = (list(words), environment, os.getcwd(), str(log), threads)
-        self._process = _context.Process(target=_trial, args=arguments, name=log.stem)
+        self._process = fork_server.context.Process(target=_trial, args=arguments, name=log.stem)
         self._process.start()
 
     @property
@@ -60,23 +57,6 @@ class TrialProcess:
                 os.kill(self._process.pid, signal.SIGTERM)
 
 
-def serve() -> None:
-    """Start the fork server, where it is not there; it imports while this process goes on."""
-    from multiprocessing import forkserver
-
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(_ONE_THREAD)
-    try:
-        _context.set_forkserver_preload(["emonet_lightning.sweeping.warm"])
-        forkserver.ensure_running()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
-
-
 def _trial(words: list[str], environment: Mapping[str, str], folder: str, log: str, threads: int) -> None:
     """Run one trial in this process, which was just forked."""
     os.setsid()
@@ -89,11 +69,7 @@ def _trial(words: list[str], environment: Mapping[str, str], folder: str, log: s
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.set_inheritable(1, True)
-    os.environ.clear()
-    os.environ.update(environment)
-    tempfile.tempdir = None
-    os.chdir(folder)
-    multiprocessing.set_start_method(None, force=True)  # of workers: as in a process that was not forked from a server
+    fork_server.settle(environment, folder)
     sys.argv = ["python -m emonet_lightning", *words]
     import torch
 
