@@ -194,7 +194,8 @@ def reliability(found: Mapping[str, Any], low: float, high: float) -> Figure:
         axes.plot(score, rating, color=BLUE, linewidth=1.2, zorder=2)
         axes.scatter(score, rating, s=area, color=BLUE, alpha=0.75, linewidth=0, zorder=3, clip_on=False)
         right = score.max(initial=low)
-        right = high if right <= low or right > low + 0.3 * (high - low) else right  # 0..1 scores fill their panel too
+        if right <= low or right > low + 0.3 * (high - low):  # else 0..1 scores, which fill their panel too
+            right = max(high, right)  # heads' scores have no end
         axes.set_xlim(score.min(initial=low) - 0.04 * (right - low), right + 0.04 * (right - low))
         most, least = max(most, rating.max(initial=low)), min(least, rating.min(initial=low))
     reach = max(most - least, 0.1 * (high - low))  # raters rarely say much: their range, not that of the levels
@@ -202,5 +203,5 @@ def reliability(found: Mapping[str, Any], low: float, high: float) -> Figure:
     identity = Line2D([], [], color=HUMAN, linestyle="--", linewidth=1, label="here the score is the mean human rating")
     what = f"bin of scores, all emotions, n from {FEWEST_IN_BIN}; larger with more ratings"
     size = Line2D([], [], color=BLUE, marker="o", linewidth=1.2, label=what)
-    legend_below(figure, [identity, size])
+    legend_below(figure, [identity, size], 1 if num_columns < 3 else 2)
     return figure

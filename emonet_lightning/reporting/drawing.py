@@ -59,10 +59,10 @@ def family_styles(families: Sequence[str | None]) -> dict[str | None, tuple[str,
     return {name: (PALETTE[i % len(PALETTE)], HATCHES[i // len(PALETTE) % 4]) for i, name in enumerate(names)}
 
 
-def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
-    """Put a legend outside the axes, where it hides nothing."""
+def legend_below(figure: Figure, handles: Sequence[Any], num_columns: int = 3) -> None:
+    """Put a legend outside the axes, where it hides nothing; long labels on a narrow figure need one column."""
     if handles:
-        figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=num_columns, frameon=False)
 
 
 def png(figure: Figure) -> bytes:
