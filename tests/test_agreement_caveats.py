@@ -195,3 +195,14 @@ def test_trivial_systems_are_grey_in_every_figure_and_bins_of_few_ratings_are_le
     drawn = len(figure.axes[0].collections[0].get_offsets())
     assert drawn == len(content["reliability"][SYSTEMS[0]]["n"]) - 1
     assert "first 12 of 18 by the headline" in figure.get_suptitle()
+
+
+def test_scores_above_the_scale_are_inside_the_axes_and_the_legend_inside_the_figure(content):
+    name = SYSTEMS[0]
+    own = content["reliability"][name]
+    high = {**own, "bin_mean_score": [*own["bin_mean_score"][:-1], 7.6], "n": [100] * len(own["n"])}
+    figure = agreement_figures.reliability({**content, "reliability": {name: high}}, 0.0, 7.0)
+    assert figure.axes[0].get_xlim()[1] > 7.6
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().width < figure.bbox.width
