@@ -21,7 +21,7 @@ from emonet_lightning.sweeping.ablation import (
 from emonet_lightning.sweeping.findings import TrialRun, findings
 from emonet_lightning.sweeping.points import Scored, comparable, factors_of, level
 from emonet_lightning.sweeping.report import write_ablation
-from emonet_lightning.sweeping.report_text import NO_FACTORS
+from emonet_lightning.sweeping.report_text import NO_FACTORS, ablation_text
 from emonet_lightning.sweeping.scaling import fit_power_law
 from emonet_lightning.sweeping.validation import score_trials
 
@@ -191,6 +191,7 @@ def test_report_says_what_was_compared_how_often_and_draws_it(fitted, tmp_path):
     for words in (
         "9 trials saw these images, 6 finished", "same 40 validation images of 10 people by `spearman`",
         "No test set was read",
+        "one and the same score, those of the baseline ",
         "| `model.widths` | [4] | [32] |", "![Differences to the baseline", "Trial ",
     ):  # fmt: skip
         assert words in text
@@ -214,3 +215,13 @@ def test_one_trial_alone_is_a_report_without_comparisons_and_wrong_baselines_are
         findings(trials, {"model.width": 4})
     with pytest.raises(UsageError, match=r"model.widths has no level \[5\] in this sweep; there are \[4\], \[32\]"):
         findings(trials, {"model.widths": [5]})
+
+
+def test_a_best_trial_that_owes_its_score_to_ties_is_told(fitted, tmp_path):
+    trials, _ = fitted
+    content = findings(trials, num_draws=5)
+    assert content["best"]["tied"] < 0.2
+    assert "Rank correlation rewards that" not in ablation_text(content, "untied")
+    tied = {**content, "best": {**content["best"], "tied": 0.7}}
+    assert "give 70% of these images one and the same score" in ablation_text(tied, "tied")
+    assert "Rank correlation rewards that" in ablation_text(tied, "tied")

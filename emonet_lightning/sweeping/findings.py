@@ -84,7 +84,13 @@ def findings(
         "factors": {name: {"levels": levels[name], "baseline": chosen[name]} for name in factors},
         "levels": [row for name in factors for row in _levels(own[name], name, levels[name], coverage)],
         "differences": _differences(scored, levels, chosen, judged, coverage),
-        "best": {"trial": trials[best].number, "point": trials[best].point, "score": float(scored[best].values[0])},
+        "best": {
+            "trial": trials[best].number,
+            "point": trials[best].point,
+            "score": float(scored[best].values[0]),
+            "tied": judged.tied[best],
+            "tied_in_baseline": judged.tied[trials.index(first)],
+        },
         "optimism": optimism(scored)._asdict(),
         "pareto": _pareto(scored),
         "curves": {

@@ -110,10 +110,19 @@ def _levels(found: Mapping[str, Any]) -> str:
 
 def _best(found: Mapping[str, Any]) -> str:
     best, luck = found["best"], found["optimism"]
+    tied = (
+        f" Its heads give {best['tied']:.0%} of these images one and the same score, those of the baseline "
+        f"{best['tied_in_baseline']:.0%}."
+    )
+    if best["tied"] > best["tied_in_baseline"] + 0.1:
+        tied += (
+            " Rank correlation rewards that where most labels are at the resting level, without the heads knowing "
+            "more: look at AUROC and average precision in a `test` of both."
+        )
     options = ", ".join(f"`{key}` {literal(str(value))}" for key, value in best["point"].items())
     return (
         f"Trial {best['trial']} scores {number(best['score'])} ({options}). It is the best of {luck['num_trials']} on "
-        f"the images that it was chosen on: by draws of images about {number(luck['expected'])} of that is luck."
+        f"the images that it was chosen on: by draws of images about {number(luck['expected'])} of that is luck." + tied
     )
 
 

@@ -84,6 +84,8 @@ class Judged(NamedTuple):
 
     values: list[Array]
     """Mean over emotions [1+B] of each trial: as the rows are, then under each draw of them."""
+    tied: list[float]
+    """Share of images to which a trial gives the score that it gives most often, mean over emotions."""
     metric: str
     num_images: int
     num_units: int
@@ -111,7 +113,7 @@ def score_trials(folders: Sequence[Path], baseline: Path, num_draws: int = 1000,
     taxonomy = HeadsBundle.load(baseline).taxonomy
     truth = judge.truth[:, : taxonomy.num_emotions]
     target_varied = varied(truth, weights)
-    values = []
+    values, tied = [], []
     for folder in folders:
         config = run_config(folder)
         if (data := _data_of(config)) not in known:
@@ -122,7 +124,10 @@ def score_trials(folders: Sequence[Path], baseline: Path, num_draws: int = 1000,
         bundle = HeadsBundle.load(folder, taxonomy)
         scores = bundle.scores(rows.features).double().numpy()[:, : taxonomy.num_emotions]
         values.append(_mean_score(scores, truth, judge.metric, weights, target_varied))
-    return Judged(values, judge.metric, len(judge.ids), num_units(len(judge.ids), units))
+        tied.append(
+            float(np.mean([np.unique(column, return_counts=True)[1].max() for column in scores.T]) / len(scores))
+        )
+    return Judged(values, tied, judge.metric, len(judge.ids), num_units(len(judge.ids), units))
 
 
 def _data_of(config: dict[str, Any]) -> str:
