@@ -33,18 +33,20 @@ class Scene(NamedTuple):
 
 
 def scenes(sets: dict[str, Path], encoder: list[str], folder: Path) -> dict[str, Scene]:
-    """Return runs by name: `cached`, `long` (several views), `images` (augmentation in workers), `tested`."""
+    """Return runs by name: `cached`, `long` (several views), `images` (augmentation in workers), `tested` (drawn, too)."""
     words = [
         "fit", "--data=SyntheticFaces", f"--data.path={sets['big']}", "--data.batch_size=24", *encoder,
         "--data.augmentation.hflip=0.5", "--model.widths=[8]", "--model.dropout=0.3", "--model.lr=0.01",
         "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.enable_progress_bar=false",
         "--trainer.num_sanity_val_steps=1", "--checkpoint_every=0", "--max_stuck_restarts=0", "--num_draws=20",
+        "--figures=false",
     ]  # fmt: skip
     other = Path("/dev/shm")
     temporary = {"TMPDIR": str(other)} if other.is_dir() else {}
     cached = [*words, f"--data.cache_dir={folder / 'cache'}", "--data.views=2"]
     images = [*words, "--data.mode=images", "--data.num_workers=2", "--model.standardise=false"]
     tested = [*cached, "--test_data=ExpertRatings", f"--test_data.path={sets['hq']}", "--export=[released]"]
+    tested.append("--figures=true")
     return {
         "cached": Scene([*cached, "--trainer.max_epochs=30"], temporary),
         "long": Scene([*cached, "--trainer.max_epochs=80"], temporary),
