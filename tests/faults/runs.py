@@ -33,7 +33,7 @@ class Scene(NamedTuple):
 
 
 def scenes(sets: dict[str, Path], encoder: list[str], folder: Path) -> dict[str, Scene]:
-    """Return runs by name: `cached`, `long` (more epochs), `images` (augmentation in workers), `tested` (drawn, too)."""
+    """Return runs by name: `cached`, `long`, `images` (augmentation in workers), `tested` (drawn, too)."""
     words = [
         "fit", "--data=SyntheticFaces", f"--data.path={sets['big']}", "--data.batch_size=24", *encoder,
         "--data.augmentation.hflip=0.5", "--model.widths=[8]", "--model.dropout=0.3", "--model.lr=0.01",
