@@ -86,6 +86,11 @@ COMMANDS = {
         ("folder",),
         "ablations of a sweep: paired differences with intervals, cost, curves",
     ),
+    "sweep select": Command(
+        "emonet_lightning.sweeping.select_command:sweep_select_command",
+        ("folder",),
+        "the best heads of a sweep, per emotion or per trial, for one test",
+    ),
     "pretrain-encoder": Command(
         "emonet_lightning.synthesis.pretrain_encoder:pretrain_encoder_command",
         (),

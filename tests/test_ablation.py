@@ -18,7 +18,8 @@ from emonet_lightning.sweeping.ablation import (
     pareto,
     t_interval,
 )
-from emonet_lightning.sweeping.findings import TrialRun, findings
+from emonet_lightning.sweeping.findings import findings
+from emonet_lightning.sweeping.finished import TrialRun
 from emonet_lightning.sweeping.points import Scored, comparable, factors_of, level
 from emonet_lightning.sweeping.report import write_ablation
 from emonet_lightning.sweeping.report_text import NO_FACTORS, ablation_text
@@ -108,11 +109,11 @@ def test_best_of_many_equal_trials_is_known_to_be_luck():
     rng = np.random.default_rng(3)
     weights = draws(50, 200, 0) / 50
     trials = [trial(0, weights @ rng.normal(0.4, 0.2, 50), lr=i) for i in range(20)]
-    found = optimism(trials)
+    found = optimism(np.stack([t.values for t in trials]))
     assert found.num_trials == 20
     assert found.best == max(t.values[0] for t in trials)
     assert 0.01 < found.expected < found.best - 0.4 + 0.05
-    assert optimism(trials[:1]).expected == pytest.approx(0, abs=0.01)
+    assert optimism(trials[0].values[None]).expected == pytest.approx(0, abs=0.01)
 
 
 def test_front_of_cost_and_score_holds_what_nothing_beats():

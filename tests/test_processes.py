@@ -304,7 +304,7 @@ processes._watch_children([subprocess.Popen([sys.executable, "-c", sys.argv[2]])
     ("child", "code", "message"),
     [
         ("import sys; open('.failure', 'w').write('65'); sys.exit(65)", 65, ""),
-        ("import sys; sys.exit(78)", 78, "process 1 of this run ended with 78"),
+        pytest.param("import sys; sys.exit(78)", 78, "process 1 of this run ended with 78", marks=pytest.mark.slow),
         ("import os; os.kill(os.getpid(), 9)", 75, "process 1 of this run was killed by signal 9; the same command"),
     ],
 )
@@ -316,6 +316,7 @@ def test_a_first_process_that_waits_ends_as_the_other_one_did(tmp_path, child, c
     assert ended.stderr.count("error:") == bool(message)
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_ends_all_processes(words, tmp_path):
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))

@@ -188,6 +188,15 @@ def test_a_grid_has_every_point_once(tmp_path):
     assert [(p["a"], p["b"], p["c"]) for p in points] == [(a, b, "x") for a in (1, 2, 3) for b in (4, 5)]
 
 
+def test_one_factor_at_a_time_is_the_baseline_and_each_other_value_alone_with_every_seed(tmp_path):
+    parameters = {"a": {"values": [1, 2, 3]}, "seed_everything": {"values": [7, 8]}, "b": {"values": ["x", "y"]}}
+    sweep = SweepFile.read(write_sweep(tmp_path / "s.yaml", [], parameters, "grid")).changing_one()
+    points = [tuple(propose(sweep, 0, number, [])[0].values()) for number in range(sweep.grid_size())]
+    assert points == [(a, seed, b) for a, b in ((1, "x"), (2, "x"), (3, "x"), (1, "y")) for seed in (7, 8)]
+    with pytest.raises(EmoNetError, match="method random: --one_at_a_time is for listed values"):
+        SweepFile.read(write_sweep(tmp_path / "r.yaml", [], parameters)).changing_one()
+
+
 def test_a_random_trial_is_a_function_of_seed_and_number(tmp_path):
     sweep = SweepFile.read(write_sweep(tmp_path / "s.yaml", [], LR))
     points = [propose(sweep, 3, number, [])[0]["model.lr"] for number in range(200)]
@@ -265,15 +274,14 @@ NAMES = sorted(path.name for path in SHIPPED.glob("*.yaml"))
 
 
 def test_all_promised_sweeps_are_there():
-    names = ("augment", "encoder", "heads", "labels", "loss", "optim", "seeds", "stages")
+    names = ("ablation", "augment", "encoder", "heads", "labels", "loss", "optim", "seeds", "stages")
     assert [f"{name}.yaml" for name in names] == NAMES
     for name in NAMES:
         sweep = SweepFile.read(SHIPPED / name)
         assert (sweep.metric, sweep.maximise) == ("val/score", True)
         texts = [path.read_text() for path in (SHIPPED / name, *(SHIPPED / "stages").glob("*.yaml"))]
-        assert all(
-            "${oc.env:EMONET_DATA,data}/" in text for text in (texts[1:] if name == "stages.yaml" else texts[:1])
-        )
+        path = "embedded:big" if name == "ablation.yaml" else "${oc.env:EMONET_DATA,data}/"
+        assert all(path in text for text in (texts[1:] if name == "stages.yaml" else texts[:1]))
         assert name in (ROOT / "README.md").read_text()
 
 

@@ -91,6 +91,10 @@ def test_a_folder_holds_one_sweep(swept, tmp_path, words, capsys):
     assert "holds the sweep of another file" in capsys.readouterr().err
     assert main([*run, str(path), "--seed=1"]) == 2
     assert "holds a sweep with --seed 0" in capsys.readouterr().err
+    grid = write_sweep(tmp_path / "grid.yaml", words, {"model.dropout": {"values": [0.0, 0.3]}}, "grid")
+    for options, status in (["--one_at_a_time", "--trials=1"], 0), (["--trials=1"], 2):
+        assert main(["sweep", "run", str(grid), *options, f"--out={tmp_path / 'one'}"]) == status
+    assert "holds a sweep with --one_at_a_time=true" in capsys.readouterr().err
     assert main([*run, str(path)]) == 0
     assert "all 3 trials are over; nothing to do" in capsys.readouterr().err
     (folder / "trials.parquet").unlink()  # as if it had been killed after its last trial
@@ -220,7 +224,9 @@ def _run_shipped(name, tmp_path, monkeypatch, small_sets, small_encoder, encoder
     if name == "encoder.yaml":
         values = {"model.encoder.name": ["embedded", str(_second_encoder(tmp_path))], "model.l2_normalise": [True]}
         small = [*small[:4], "--model.encoder.weights=null"]
-    if name == "heads.yaml":
+    if name == "ablation.yaml":
+        small.append(f"--data.path={small_sets['big']}")
+    if name in ("ablation.yaml", "heads.yaml"):
         small.remove("--model.widths=[8]")
     path = shipped(name, tmp_path / "file", small, values)
     out = tmp_path / "out"
@@ -250,7 +256,7 @@ def test_shipped_sweep_runs_two_trials(name, tmp_path, monkeypatch, small_sets, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["augment", "heads", "labels", "loss", "seeds", "stages"])
+@pytest.mark.parametrize("name", ["ablation", "augment", "heads", "labels", "loss", "seeds", "stages"])
 def test_every_other_shipped_sweep_runs_two_trials(
     name, tmp_path, monkeypatch, small_sets, small_encoder, encoder_options
 ):

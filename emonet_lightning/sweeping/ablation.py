@@ -140,13 +140,16 @@ class Optimism(NamedTuple):
     """Mean over draws of images: score of the draw's best trial on that draw, minus on the sample."""
 
 
-def optimism(trials: Sequence[Scored]) -> Optimism:
-    """Return what choosing the best trial on its own validation images adds to its score (bootstrap, Efron 1983)."""
-    values = np.stack([trial.values for trial in trials])
+def optimism(values: Array) -> Optimism:
+    """Return what choosing the best trial on its own validation images adds to its score (bootstrap, Efron 1983).
+
+    Args:
+        values: scores of trials on the images and on draws of them [T, 1+B].
+    """
     drawn = values[:, 1:]
     chosen = drawn.argmax(axis=0)
     gain = drawn.max(axis=0) - values[chosen, 0]
-    return Optimism(len(trials), float(values[:, 0].max()), float(gain.mean()) if gain.size else np.nan)
+    return Optimism(len(values), float(values[:, 0].max()), float(gain.mean()) if gain.size else np.nan)
 
 
 def pareto(cost: Sequence[float], score: Sequence[float]) -> list[int]:

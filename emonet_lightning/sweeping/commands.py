@@ -20,6 +20,7 @@ def sweep_run_command(
     trials: int | None = None,
     workers: int = 1,
     seed: int = 0,
+    one_at_a_time: bool = False,
     retry_failed: bool = False,
     stacked: bool = False,
     halving: bool = False,
@@ -38,6 +39,8 @@ def sweep_run_command(
         trials: how many in all; default the file's run_cap, or all points of a grid.
         workers: trials at a time; on GPUs each has one of its own, on the CPU they share the cores.
         seed: of random and proposed points; grid and random trials are functions of seed and number.
+        one_at_a_time: of a grid, not every combination: the first value of each parameter, and one other at a time,
+            with every `seed_everything`; what `sweep report` compares best for the money.
         retry_failed: start trials again that failed.
         stacked: train trials side by side in this process, where they differ in options of heads, loss and optimiser
             alone; others take turns. Of grid or random sweeps; without dropout the figures are those of single runs.
@@ -57,6 +60,8 @@ def sweep_run_command(
     if stacked and workers > 1:
         raise UsageError(f"--workers {workers}: stacked trials train in one process; leave --workers or --stacked out")
     sweep = SweepFile.read(file)
+    if one_at_a_time:
+        sweep = sweep.changing_one()
     limit = _limit(sweep, trials)
     if not stacked:
         fork_server.serve(PRELOAD)  # it imports while this process does

@@ -6,8 +6,7 @@ scaling. Factors with more levels than a table can hold (those that were drawn f
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -18,6 +17,7 @@ from emonet_lightning.errors import UsageError, nearest
 from emonet_lightning.evaluation.columns import Array
 from emonet_lightning.reporting.run_record import SCORE
 from emonet_lightning.sweeping.ablation import differences, false_discovery, holm, optimism, pareto
+from emonet_lightning.sweeping.finished import TrialRun
 from emonet_lightning.sweeping.points import SEED, Scored, comparable, factors_of, level
 from emonet_lightning.sweeping.record import values_of
 from emonet_lightning.sweeping.scaling import fit_power_law
@@ -25,16 +25,6 @@ from emonet_lightning.sweeping.validation import Judged, score_trials
 
 MAX_LEVELS = 24
 """Of a factor whose levels are compared one by one."""
-
-
-class TrialRun(NamedTuple):
-    """A finished trial of a sweep."""
-
-    number: int
-    folder: Path
-    point: dict[str, Any]
-    """Option -> value that the sweep gave it."""
-    seconds: float
 
 
 def findings(
@@ -91,7 +81,7 @@ def findings(
             "tied": judged.tied[best],
             "tied_in_baseline": judged.tied[trials.index(first)],
         },
-        "optimism": optimism(scored)._asdict(),
+        "optimism": optimism(np.stack([one.values for one in scored]))._asdict(),
         "pareto": _pareto(scored),
         "curves": {
             name: _curves([trials[place] for place in alike[name]], name, levels[name])

@@ -41,6 +41,11 @@ def begin(folder: Path, sweep: SweepFile, about: About) -> None:
                 f"{folder}: holds the sweep of another file ({folder / SWEEP_FILE} differs from {sweep.path}); "
                 "choose another --out"
             )
+        if before.one_at_a_time != sweep.one_at_a_time:
+            raise UsageError(
+                f"{folder}: holds a sweep with --one_at_a_time={str(before.one_at_a_time).lower()}; give the same, or "
+                "choose another --out"
+            )
         if known.seed != about.seed:
             raise UsageError(
                 f"{folder}: holds a sweep with --seed {known.seed}, now it is {about.seed}; use one of them"
@@ -54,7 +59,7 @@ def begin(folder: Path, sweep: SweepFile, about: About) -> None:
         raise UsageError(f"{folder}: holds something else than a sweep; choose another --out")
     atomic_write(folder / SWEEP_FILE, sweep.content)
     content = {"file": str(sweep.path), "sha256": sweep.digest, "seed": about.seed, "trains": about.trains}
-    write_json(folder / ABOUT_FILE, {**content, "trials": about.trials})
+    write_json(folder / ABOUT_FILE, {**content, "trials": about.trials, "one_at_a_time": sweep.one_at_a_time})
 
 
 def read(folder: Path) -> tuple[SweepFile, About]:
@@ -69,8 +74,9 @@ def read(folder: Path) -> tuple[SweepFile, About]:
     found = read_json(folder / ABOUT_FILE)
     try:
         about = About(int(found["seed"]), str(found["trains"]), int(found["trials"]))
-        digest = str(found["sha256"])
+        digest, one_at_a_time = str(found["sha256"]), bool(found.get("one_at_a_time"))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder / ABOUT_FILE}: is no record of a sweep; bring back a good copy") from error
     path = folder / SWEEP_FILE
-    return SweepFile.parse(read_bytes(path, digest), path), about
+    sweep = SweepFile.parse(read_bytes(path, digest), path)
+    return sweep.changing_one() if one_at_a_time else sweep, about

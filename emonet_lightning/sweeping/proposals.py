@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emonet_lightning.sweeping import grid
 from emonet_lightning.sweeping.record import FAILED, FINISHED, STOPPED, Trial
 from emonet_lightning.sweeping.sweep_file import SweepFile
 
@@ -32,24 +33,13 @@ def propose(
         trials: that are known; grid and random do not look at them.
     """
     if sweep.method == "grid":
-        return _grid_point(sweep, number), {}
+        return grid.point(sweep.parameters, sweep.one_at_a_time, number), {}
     if sweep.method == "random":
         drawn = np.random.default_rng([seed, number]).random(len(sweep.parameters))
         positions = {p.name: float(position) for p, position in zip(sweep.parameters, drawn, strict=True)}
     else:
         positions = _ask(sweep, seed, number, trials)
     return {parameter.name: parameter.at(positions[parameter.name]) for parameter in sweep.parameters}, positions
-
-
-def _grid_point(sweep: SweepFile, number: int) -> dict[str, Any]:
-    """Return a point of the grid, the last parameter changing fastest."""
-    found: dict[str, Any] = {}
-    for parameter in reversed(sweep.parameters):
-        choices = parameter.choices()
-        assert choices is not None
-        number, place = divmod(number, len(choices))
-        found[parameter.name] = choices[place]
-    return {parameter.name: found[parameter.name] for parameter in sweep.parameters}
 
 
 def _ask(sweep: SweepFile, seed: int, number: int, trials: Sequence[Trial]) -> dict[str, float]:

@@ -4,10 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from emonet_lightning.errors import UsageError
-from emonet_lightning.messages import say
-from emonet_lightning.sweeping.checks import last_stage
-from emonet_lightning.sweeping.folder import read
-from emonet_lightning.sweeping.record import FINISHED, Record
 
 
 def sweep_report_command(
@@ -30,25 +26,15 @@ def sweep_report_command(
         num_draws: of images, for the intervals.
         seed: of these draws.
     """
-    from emonet_lightning.sweeping.findings import TrialRun, findings
+    from emonet_lightning.sweeping.findings import findings
+    from emonet_lightning.sweeping.finished import finished_trials
     from emonet_lightning.sweeping.report import write_ablation
 
     for option, value, least in (("num_draws", num_draws, 2), ("seed", seed, 0)):
         if value < least:
             raise UsageError(f"--{option} {value}: must be at least {least}")
     place = Path(folder)
-    sweep, _ = read(place)
-    trials = Record(place).trials
-    runs = [
-        TrialRun(
-            trial.number, last_stage(sweep, trial.parameters, trial.folder(place)), trial.parameters, trial.seconds
-        )
-        for trial in trials
-        if trial.state == FINISHED
-    ]
-    seen = sum(trial.starts > 0 for trial in trials)
-    if len(runs) < seen:
-        say(f"{folder}: {len(runs)} of {seen} trials have finished; the others are counted, not compared")
+    runs, seen = finished_trials(place)
     found = findings(runs, baseline, num_trials=seen, num_draws=num_draws, seed=seed)
     paths = write_ablation(Path(out) if out is not None else place / "report", found, place.name)
     for one in found["differences"]:

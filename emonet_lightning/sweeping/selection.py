@@ -6,15 +6,52 @@ too good as well, the more so the more configurations there were and the fewer r
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.errors import DataError
-from emonet_lightning.sweeping.configurations import StackedResult
 from emonet_lightning.sweeping.side_by_side import side_by_side
 
 
-def best_configuration(results: Sequence[StackedResult]) -> StackedResult:
+class Trained(Protocol):
+    """What is chosen from: a configuration that was trained, as `StackedResult` or `Candidate`."""
+
+    @property
+    def number(self) -> int:
+        """Its place among all."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its heads are."""
+
+    @property
+    def score(self) -> float:
+        """Mean over emotions on validation images; NaN if there is none."""
+
+    @property
+    def best(self) -> Mapping[str, Mapping[str, Any]]:
+        """By slug: `score`, and `by`: `own` where validation can judge the emotion."""
+
+    @property
+    def error(self) -> str:
+        """Why it has no heads; empty where it has."""
+
+
+class Candidate(NamedTuple):
+    """A finished trial whose heads may be chosen; see `Trained`."""
+
+    number: int
+    folder: Path
+    score: float
+    best: Mapping[str, Mapping[str, Any]]
+    error: str = ""
+
+
+T = TypeVar("T", bound=Trained)
+
+
+def best_configuration(results: Sequence[T]) -> T:
     """Return the configuration with the highest `val/score` over emotions; without scores the first that has heads.
 
     Raises:
@@ -26,7 +63,7 @@ def best_configuration(results: Sequence[StackedResult]) -> StackedResult:
     return max(trained, key=lambda result: -math.inf if math.isnan(result.score) else result.score)
 
 
-def best_per_emotion(results: Sequence[StackedResult]) -> dict[str, StackedResult]:
+def best_per_emotion(results: Sequence[T]) -> dict[str, T]:
     """Return the configuration with the best head of each emotion, by slug.
 
     A head's score counts where validation can judge its emotion (five positives and negatives, as for its best epoch);
@@ -43,7 +80,16 @@ def best_per_emotion(results: Sequence[StackedResult]) -> dict[str, StackedResul
     return found
 
 
-def combined(chosen: Mapping[str, StackedResult]) -> HeadsBundle:
+def of_one_kind(results: Sequence[T]) -> list[list[T]]:
+    """Return those with heads in groups whose heads fit into one bundle, in order of first mention."""
+    groups: dict[Any, list[T]] = {}
+    for result in results:
+        if not result.error:
+            groups.setdefault(_kind(HeadsBundle.load(result.folder)), []).append(result)
+    return list(groups.values())
+
+
+def combined(chosen: Mapping[str, Trained]) -> HeadsBundle:
     """Return each emotion's head of its own configuration as one bundle; narrower heads are padded with zeros.
 
     Args:

@@ -4,15 +4,15 @@ The same file goes to `wandb sweep`. What W&B takes and this reader does not kno
 a sweep that runs otherwise here than there would be worse than one that does not start.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from emonet_lightning.errors import DataError, UsageError, nearest
 from emonet_lightning.io import read_bytes, sha256_bytes
 from emonet_lightning.local_paths import refuse_address
+from emonet_lightning.sweeping import grid
 from emonet_lightning.sweeping.distributions import Parameter
 from emonet_lightning.yaml_files import parse_yaml, read_yaml
 
@@ -84,6 +84,7 @@ class SweepFile:
         parameters: in the file's order.
         early: early termination, if there is one.
         run_cap: most trials, if the file says so.
+        one_at_a_time: of a grid, the first value of each parameter and one other at a time; no part of the file.
     """
 
     path: Path
@@ -95,6 +96,7 @@ class SweepFile:
     parameters: tuple[Parameter, ...]
     early: Hyperband | None = None
     run_cap: int | None = None
+    one_at_a_time: bool = False
 
     @classmethod
     def read(cls, path: Path | str) -> "SweepFile":
@@ -145,6 +147,18 @@ class SweepFile:
         """Hex sha256 of the file."""
         return sha256_bytes(self.content)
 
+    def changing_one(self) -> "SweepFile":
+        """Return the sweep with one factor changed at a time.
+
+        Raises:
+            UsageError: it is no grid.
+        """
+        if self.method != "grid":
+            raise UsageError(
+                f"{self.path}: method {self.method}: --one_at_a_time is for listed values; use method: grid"
+            )
+        return replace(self, one_at_a_time=True)
+
     def grid_size(self) -> int:
         """Return how many points a grid has.
 
@@ -157,7 +171,7 @@ class SweepFile:
                     f"{self.path}: parameters.{parameter.name}: a grid needs values, not {parameter.distribution}; "
                     "list them, or use method: random"
                 )
-        return math.prod(len(parameter.choices() or ()) for parameter in self.parameters)
+        return grid.size(self.parameters, self.one_at_a_time)
 
     def fit_words(self, point: Mapping[str, Any]) -> list[str]:
         """Return the words after `fit` for one point, as W&B's agent puts them in the place of `${args}`."""

@@ -84,6 +84,8 @@ class Judged(NamedTuple):
 
     values: list[Array]
     """Mean over emotions [1+B] of each trial: as the rows are, then under each draw of them."""
+    by_emotion: list[Array]
+    """The same of each emotion [K, 1+B]; NaN where the rows say nothing of it."""
     tied: list[float]
     """Share of images to which a trial gives the score that it gives most often, mean over emotions."""
     metric: str
@@ -113,7 +115,7 @@ def score_trials(folders: Sequence[Path], baseline: Path, num_draws: int = 1000,
     taxonomy = HeadsBundle.load(baseline).taxonomy
     truth = judge.truth[:, : taxonomy.num_emotions]
     target_varied = varied(truth, weights)
-    values, tied = [], []
+    by_emotion, tied = [], []
     for folder in folders:
         config = run_config(folder)
         if (data := _data_of(config)) not in known:
@@ -123,19 +125,19 @@ def score_trials(folders: Sequence[Path], baseline: Path, num_draws: int = 1000,
             raise DataError(f"{folder}: was validated on other images than {baseline}; trials must share them")
         bundle = HeadsBundle.load(folder, taxonomy)
         scores = bundle.scores(rows.features).double().numpy()[:, : taxonomy.num_emotions]
-        values.append(_mean_score(scores, truth, judge.metric, weights, target_varied))
+        by_emotion.append(_scores(scores, truth, judge.metric, weights, target_varied))
         tied.append(
             float(np.mean([np.unique(column, return_counts=True)[1].max() for column in scores.T]) / len(scores))
         )
-    return Judged(values, tied, judge.metric, len(judge.ids), num_units(len(judge.ids), units))
+    values = [column_mean(own[~np.isnan(own[:, 0])], axis=0) for own in by_emotion]
+    return Judged(values, by_emotion, tied, judge.metric, len(judge.ids), num_units(len(judge.ids), units))
 
 
 def _data_of(config: dict[str, Any]) -> str:
     return fingerprint([config["data"], config["model"]["encoder"]])
 
 
-def _mean_score(scores: Array, truth: Array, metric: str, weights: Array, target_varied: Any) -> Array:
-    """Mean over emotions [1+B]; a head that gives all images one score, or none, counts as 0: it knows nothing."""
+def _scores(scores: Array, truth: Array, metric: str, weights: Array, target_varied: Any) -> Array:
+    """Of each emotion [K, 1+B]; a head that gives all images one score, or none, counts as 0: it knows nothing."""
     values = (average_precision if metric == "average_precision" else spearman)(scores, truth, weights)
-    values = count_constant_as_zero(values, target_varied, np.ones(scores.shape[1], dtype=bool))
-    return column_mean(values[:, ~np.isnan(values[0])], axis=1)
+    return count_constant_as_zero(values, target_varied, np.ones(scores.shape[1], dtype=bool)).T

