@@ -39,9 +39,8 @@ def test_each_emotions_head_comes_from_the_trial_that_is_best_at_it(swept, small
     scores = whole.scores(features)
     for head, (slug, one) in enumerate(content["emotions"].items()):
         assert torch.allclose(scores[:, head], bundles[one["trial"]].scores(features)[:, head], atol=1e-5)
-        judged = [
-            b.training["best"][slug]["score"] for b in bundles.values() if b.training["best"][slug]["by"] == "own"
-        ]
+        best = [bundle.training["best"][slug] for bundle in bundles.values()]
+        judged = [each["score"] for each in best if each["by"] == "own"]
         assert not judged or one["score"] == pytest.approx(max(judged), abs=1e-6)
     assert len({one["trial"] for one in content["emotions"].values()}) > 1
     assert 0 < content["luck"] < 0.5
@@ -63,9 +62,8 @@ def test_all_heads_of_the_best_trial(swept, tmp_path, capsys):
         assert torch.equal(found.heads.state_dict()[name], tensor)
     by_emotion = np.mean([one["score"] for one in content["emotions"].values() if one["score"] is not None])
     assert content["score"] == pytest.approx(by_emotion, abs=1e-6)
-    assert main(["sweep", "select", str(swept), f"--out={out}", "--num_draws=50"]) == 0, (
-        "a later choice takes its place"
-    )
+    # a later choice takes its place
+    assert main(["sweep", "select", str(swept), f"--out={out}", "--num_draws=50"]) == 0
     assert json.loads((out / "selection.json").read_text())["by"] == "emotion"
     capsys.readouterr()
     assert main(["sweep", "select", str(swept), f"--out={swept}"]) == 2

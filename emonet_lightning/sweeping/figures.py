@@ -113,12 +113,16 @@ def _ticks(parameter: Parameter) -> list[tuple[float, str]]:
 
 
 def importance(sweep: SweepFile, scored: Sequence[Trial]) -> Figure:
-    """Draw each parameter's share in what sets the better trials apart from all (PED-ANOVA, arXiv 2304.10255)."""
+    """Draw how much of the scores' variance each parameter explains alone (fANOVA, Hutter et al. 2014).
+
+    Of the surface that a random forest makes of the trials, so that trials may crowd where a sampler found good ones,
+    or lie on the lines of one factor at a time.
+    """
     finished = [trial for trial in scored if trial.state == FINISHED]
     shares = _shares(sweep, finished)
     figure = Figure(figsize=(7.5, 1.4 + 0.32 * max(len(shares), 3)), layout="constrained")
     axes = figure.subplots()
-    frame(axes, f"Importance over {len(finished)} finished trials", "share (PED-ANOVA), sums to 1", "")
+    frame(axes, f"Importance over {len(finished)} finished trials", "share of variance (fANOVA), sums to 1", "")
     if not shares:
         nothing(axes, f"needs {_FEWEST_TRIALS} finished trials whose scores and parameters differ")
         return figure
@@ -138,9 +142,9 @@ def _shares(sweep: SweepFile, finished: Sequence[Trial]) -> dict[str, float]:
     ]
     if len(finished) < _FEWEST_TRIALS or not varied or len({trial.score for trial in finished}) == 1:
         return {}
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     study: Any = study_of(sweep, finished)
-    found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), params=varied)
+    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), params=varied)
     total = sum(found.values())
     return {name: value / total for name, value in found.items()} if total > 0 else {}
