@@ -4,8 +4,19 @@ from pathlib import Path
 
 import yaml
 
+from emonet_lightning.sweeping.record import Record
+
 SHIPPED = Path(__file__).parent.parent / "sweeps"
 QUICK = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=2", "--data.batch_size=60"]
+
+
+LR = {"model.lr": {"distribution": "log_uniform_values", "min": 1e-3, "max": 1e-1}}
+TWO = {**LR, "model.dropout": {"values": [0.0, 0.3]}}
+
+
+def outcome(folder):
+    """What must not depend on stops and kills: parameters, state and score of every trial."""
+    return [(t.number, t.parameters, t.state, t.score, t.epoch) for t in Record(folder).trials]
 
 
 def write_sweep(path: Path, words, parameters, method="random", **keys) -> Path:

@@ -1,26 +1,21 @@
 """Sweeps from the command line: what is recorded, that nothing is lost or repeated, early stops, the shipped files.
 
-The long ones: `python -m pytest -m slow -n 0 tests/test_sweeping.py` (kills of whole sweeps, all shipped files).
+The long ones: `python -m pytest -m slow -n 0 tests/test_sweeping.py` (all shipped files).
 """
 
 import json
-import random
 import signal
-import time
 
 import forking
 import pyarrow.parquet as parquet
 import pytest
-from sweep_files import QUICK, SHIPPED, shipped, write_sweep
+from sweep_files import LR, QUICK, SHIPPED, TWO, outcome, shipped, write_sweep
 
 from emonet_lightning.cli import main
 from emonet_lightning.folder_lock import LOCK_FILE
 from emonet_lightning.sweeping.record import FAILED, FINISHED, STOPPED, Record, best_of, values_of
 
-LR = {"model.lr": {"distribution": "log_uniform_values", "min": 1e-3, "max": 1e-1}}
-TWO = {**LR, "model.dropout": {"values": [0.0, 0.3]}}
 INTERRUPTED = 75
-TRIALS = 20
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +32,6 @@ def swept(tmp_path_factory, words):
     path = write_sweep(folder / "lr.yaml", [*words, "--trainer.logger=WandbLogger", cache], TWO)
     assert main(["sweep", "run", str(path), "--trials=3", "--workers=2", f"--out={folder / 'out'}"]) == 0
     return path, folder / "out"
-
-
-def outcome(folder):
-    """What must not depend on stops and kills: parameters, state and score of every trial."""
-    return [(t.number, t.parameters, t.state, t.score, t.epoch) for t in Record(folder).trials]
 
 
 def test_a_sweep_records_every_trial(swept):
@@ -141,12 +131,6 @@ def test_a_trial_that_fails_is_recorded_and_tried_again_when_asked(tmp_path, wor
 # -- stops and kills --------------------------------------------------------------------------------------------------
 
 
-def _count(folder, event) -> int:
-    """How often something happened to a trial of a sweep, so far."""
-    path = folder / "trials.jsonl"
-    return path.read_text().count(f'"event": "{event}"') if path.is_file() else 0
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_a_sweep_that_was_stopped_or_killed_ends_as_if_it_never_was(number, swept, tmp_path):
     path, whole = swept
@@ -161,51 +145,6 @@ def test_a_sweep_that_was_stopped_or_killed_ends_as_if_it_never_was(number, swep
     assert outcome(folder) == outcome(whole)
     events = [json.loads(line) for line in (folder / "trials.jsonl").open()]
     assert [event["trial"] for event in events if event["event"] == "proposed"] == [0, 1, 2]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("method", "workers", "early"),
-    [
-        ("grid", 1, False),
-        ("grid", 2, False),
-        ("random", 2, False),
-        ("random", 1, True),
-        ("bayes", 1, False),
-        ("bayes", 2, False),
-    ],
-)
-def test_a_sweep_that_is_killed_ten_times_loses_and_repeats_nothing(method, workers, early, tmp_path, words):
-    """Kills and stops followed by kills, at random moments after another trial was started; minutes each."""
-    rates = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1]
-    parameters = {"model.lr": {"values": rates}, "model.dropout": {"values": [0.0, 0.1, 0.2, 0.3]}}
-    parameters = parameters if method == "grid" else TWO
-    keys = {"early_terminate": {"type": "hyperband", "min_iter": 2, "eta": 2}} if early else {}
-    path = write_sweep(tmp_path / "s.yaml", [*words, "--trainer.max_epochs=8"], parameters, method, **keys)
-    run = ["sweep", "run", str(path), f"--trials={TRIALS}", f"--workers={workers}"]
-    assert main([*run, f"--out={tmp_path / 'whole'}"]) == 0
-    folder, chance = tmp_path / "out", random.Random(method)
-    killed = [*run, f"--out={folder}"]
-    for _ in range(10):
-        before = _count(folder, "started")
-        child = forking.start(killed)
-        assert child.watch(120, lambda before=before: _count(folder, "started") > before) is None, child.said()
-        assert child.watch(chance.uniform(0.0, 2.0)) is None, "it was done before it was killed ten times"
-        if chance.random() < 0.3:
-            child.kill(signal.SIGTERM)
-            time.sleep(chance.uniform(0, 1))
-        child.kill(signal.SIGKILL)
-        assert child.wait(60) in (-signal.SIGKILL, INTERRUPTED), child.said()
-    assert main(killed) == 0
-    trials = Record(folder).trials
-    assert [trial.number for trial in trials] == list(range(TRIALS))
-    assert len({repr(trial.parameters) for trial in trials}) == TRIALS
-    assert all(trial.is_over for trial in trials)
-    events = [json.loads(line) for line in (folder / "trials.jsonl").open() if line.strip()]
-    proposed = [event["trial"] for event in events if event["event"] == "proposed"]
-    assert proposed == list(range(TRIALS))
-    if method != "bayes" or workers == 1:
-        assert outcome(folder) == outcome(tmp_path / "whole")
 
 
 # -- the shipped files ------------------------------------------------------------------------------------------------
