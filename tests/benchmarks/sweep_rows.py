@@ -20,6 +20,8 @@ from emonet_lightning.sweeping.halving import Halving
 from emonet_lightning.sweeping.stacked import open_training, train_stacked
 
 BATCH, EPOCHS, HALVED_EPOCHS = 256, 10, 16
+SMALL_BATCH = 32
+"""Of the whole run, whose images are few: the paper's sizes have many steps an epoch."""
 POINTS: list[dict[str, Any]] = [
     {"model.lr": lr, "model.weight_decay": decay} for lr in (3e-4, 1e-3, 3e-3, 1e-2) for decay in (0.01, 0.1)
 ]
@@ -82,7 +84,7 @@ def _halving(settings: Settings) -> Iterator[Line]:
         "eight, halved": lambda out: _train(words, POINTS, out, Halving()),
         "one": lambda out: _train(words, POINTS[:1], out),
     }
-    timings = _in_turns(sides, settings.num_rounds(1))
+    timings = _in_turns(sides, settings.num_rounds(3))
     note = f"8 for 1/8 of {settings.pick(HALVED_EPOCHS, 8)} epochs, 2 for the next 1/8, 1 for the rest; no encode pass"
     what = "Small: successive halving over 8 configurations / one full run"
     yield ratio_line(what, timings, *sides, "<= 2.1", note)
@@ -94,7 +96,7 @@ def _whole(settings: Settings) -> Iterator[Line]:
     packed = photo_set(settings, count=count)
     epochs = settings.pick(EPOCHS, 2)
     made = {"path": str(packed.path)}
-    words = _words(made, f"timm/{ENCODER}", _random_weights(settings), epochs)
+    words = [*_words(made, f"timm/{ENCODER}", _random_weights(settings), epochs), f"--data.batch_size={SMALL_BATCH}"]
 
     def fit(out: Path) -> None:
         point = [f"--{key}={value}" for key, value in POINTS[0].items()]
@@ -104,9 +106,10 @@ def _whole(settings: Settings) -> Iterator[Line]:
         _train([*words, f"--data.cache_dir={out}/cache"], POINTS, out / "runs")
 
     sides = {"eight": eight, "one fit": fit}
-    timings = _in_turns(sides, settings.num_rounds(1))
+    timings = _in_turns(sides, settings.num_rounds(3))
     note = (
-        f"{count} photograph-like JPEGs of 512 px, {ENCODER} (random weights, float32), {epochs} epochs; "
+        f"{count} photograph-like JPEGs of 512 px, {ENCODER} (random weights, float32), {epochs} epochs of "
+        f"{-(-count // SMALL_BATCH)} steps; "
         "an encoder of more work an image brings the ratio nearer to 1, a small one further from it"
     )
     what = "Small, encode pass included: 8 configurations stacked / one fit"
