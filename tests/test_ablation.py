@@ -142,6 +142,7 @@ def test_power_law_is_found_again_and_nothing_is_made_of_nothing():
     assert found.r2 == pytest.approx(1)
     assert found.at(np.array([300.0])) == pytest.approx(0.6 - 0.1 * 3**-0.4, abs=1e-3)
     assert fit_power_law([1, 2, 3], [0.1, 0.2, 0.3]) is None
+    assert fit_power_law([1, 2, 3, 4, 5], [0.1, 0.5, 0.5, 0.5, 0.5]) is None, "a step is no power law"
     assert fit_power_law([1, 2, 3, 4], [0.2] * 4) is None
     assert fit_power_law([0, 2, 3, 4], [0.1, 0.2, 0.3, 0.4]) is None
 

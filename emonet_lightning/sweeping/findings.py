@@ -25,6 +25,8 @@ from emonet_lightning.sweeping.validation import Judged, score_trials
 
 MAX_LEVELS = 24
 """Of a factor whose levels are compared one by one."""
+MIN_CURVE_R2 = 0.9
+"""Share of a learning curve's variance below which its fit is not shown."""
 
 
 def findings(
@@ -165,7 +167,10 @@ def _pareto(scored: Sequence[Scored]) -> list[dict[str, Any]]:
 
 
 def _curves(trials: Sequence[TrialRun], name: str, levels: Sequence[Hashable]) -> list[dict[str, Any]]:
-    """`val/score` over epochs of each level: mean and standard deviation over its trials, as far as all have one."""
+    """`val/score` over epochs of each level: mean and standard deviation over its trials, as far as all have one.
+
+    `law` is a power law through the mean, over the number of epochs trained; None where it does not describe it.
+    """
     rows = []
     for found in levels:
         own = [
@@ -176,7 +181,9 @@ def _curves(trials: Sequence[TrialRun], name: str, levels: Sequence[Hashable]) -
         epochs = sorted(set.intersection(*(set(one) for one in own))) if own else []
         values = np.array([[one[epoch] for epoch in epochs] for one in own])
         mean, sd = (values.mean(0).tolist(), values.std(0).tolist()) if epochs else ([], [])
-        rows.append({"level": found, "epochs": epochs, "mean": mean, "sd": sd, "num_trials": len(own)})
+        law = fit_power_law([epoch + 1 for epoch in epochs], mean)
+        row = {"level": found, "epochs": epochs, "mean": mean, "sd": sd, "num_trials": len(own)}
+        rows.append({**row, "law": law._asdict() if law is not None and law.r2 >= MIN_CURVE_R2 else None})
     return rows
 
 

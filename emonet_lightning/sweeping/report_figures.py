@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from emonet_lightning.evaluation.columns import Array
 from emonet_lightning.reporting.drawing import BLUE, DARK, GREY, ORANGE, PALETTE, frame, legend_below, nothing, short
+from emonet_lightning.sweeping.scaling import PowerLaw
 
 
 def _log(axes: Axes) -> None:
@@ -63,7 +65,7 @@ def pareto(found: Mapping[str, Any]) -> Figure:
 
 
 def curves(found: Mapping[str, Any]) -> Figure:
-    """Draw the validation score over epochs, one panel a factor, one line a level with its spread over trials."""
+    """Draw the validation score over epochs, one panel a factor, one line a level with its spread and its fit."""
     factors = found["curves"]
     columns = min(3, len(factors))
     rows = -(-len(factors) // columns)
@@ -80,11 +82,19 @@ def curves(found: Mapping[str, Any]) -> Figure:
             style = ("-", "--", ":")[place // len(PALETTE) % 3]
             colour = PALETTE[place % len(PALETTE)]
             axes.plot(one["epochs"], mean, style, color=colour, label=short(str(one["level"]), 24))
+            if one["law"]:
+                axes.plot(
+                    one["epochs"], _fitted(one["law"], np.array(one["epochs"]) + 1.0), color=colour, linewidth=0.6
+                )
             axes.fill_between(one["epochs"], mean - sd, mean + sd, color=colour, alpha=0.12, linewidth=0)
         axes.legend(fontsize=7, framealpha=0.9)
     for axes in panels[len(factors) :]:
         axes.set_visible(False)
     return figure
+
+
+def _fitted(law: Mapping[str, Any], amounts: Array) -> Array:
+    return PowerLaw(**{name: law[name] for name in PowerLaw._fields}).at(amounts)
 
 
 def scaling(found: Mapping[str, Any]) -> Figure:
@@ -95,8 +105,12 @@ def scaling(found: Mapping[str, Any]) -> Figure:
         frame(axes, "Scaling, fitted power law", short(factor), f"{found['metric']}, mean over emotions")
         axes.plot(law["amounts"], law["scores"], "o", color=GREY, label="trials")
         amounts = np.geomspace(min(law["amounts"]), max(law["amounts"]), 100)
-        fitted = law["ceiling"] - law["loss"] * (amounts / law["unit"]) ** -law["exponent"]
-        axes.plot(amounts, fitted, color=BLUE, label=f"R2 {law['r2']:.3f}")
+        axes.plot(
+            amounts,
+            _fitted(law, amounts),
+            color=BLUE,
+            label=f"R2 {law['r2']:.3f}",
+        )
         axes.axhline(law["ceiling"], color=ORANGE, linestyle="--", linewidth=1, label=f"ceiling {law['ceiling']:.3f}")
         _log(axes)
         axes.legend(fontsize=8)

@@ -40,6 +40,7 @@ def _sections(found: Mapping[str, Any], name: str) -> Iterable[str]:
     if found["curves"]:
         yield "## Learning curves"
         yield "![Validation score over epochs, by level](figures/curves.png)"
+        yield from _curve_fits(found)
     for factor, law in found["scaling"].items():
         yield f"## Scaling with {literal(factor)}"
         yield f"![Score over {literal(factor)} with the fitted power law](figures/scaling.png)"
@@ -47,6 +48,24 @@ def _sections(found: Mapping[str, Any], name: str) -> Iterable[str]:
             f"score = {law['ceiling']:.3f} - {law['loss']:.3f} x (amount / {law['unit']:g})^-{law['exponent']:.2f}, "
             f"R2 {law['r2']:.3f} over {len(law['amounts'])} trials. Beyond the largest amount it is a guess."
         )
+
+
+def _curve_fits(found: Mapping[str, Any]) -> Iterable[str]:
+    rows = [
+        (
+            literal(factor), literal(str(one["level"])), str(len(one["epochs"])), f"{one['mean'][-1]:.3f}",
+            f"{one['law']['ceiling']:.3f}", f"{one['law']['exponent']:.2f}", f"{one['law']['r2']:.3f}",
+        )
+        for factor, levels in found["curves"].items()
+        for one in levels
+        if one["law"]
+    ]  # fmt: skip
+    if rows:
+        yield (
+            "Thin lines: score = ceiling - loss x epochs^-exponent through the mean of a level, where that describes it "
+            "(R2 at least 0.9). The ceiling is that of this schedule of the learning rate: a summary, no promise."
+        )
+        yield table(("factor", "level", "epochs", "last", "ceiling", "exponent", "R2"), rows)
 
 
 def _protocol(found: Mapping[str, Any]) -> str:

@@ -11,6 +11,8 @@ from emonet_lightning.evaluation.columns import Array
 
 MIN_LEVELS = 4
 """Three parameters cannot be judged by three points."""
+_EXPONENTS = (0.01, 5.0)
+"""A fit that ends at one of these is none: the scores do not bend as a power law does."""
 
 
 class PowerLaw(NamedTuple):
@@ -28,7 +30,7 @@ class PowerLaw(NamedTuple):
 
 
 def fit_power_law(amounts: Sequence[float], scores: Sequence[float]) -> PowerLaw | None:
-    """Fit by least squares; None where it says nothing: too few different amounts, or no fit that converges.
+    """Fit by least squares; None where it says nothing: too few different amounts, no fit that converges or bends.
 
     Args:
         amounts: above 0, several scores may share one.
@@ -45,11 +47,13 @@ def fit_power_law(amounts: Sequence[float], scores: Sequence[float]) -> PowerLaw
     with warnings.catch_warnings():
         warnings.simplefilter("error", OptimizeWarning)  # no covariance: the parameters are not determined
         try:
-            bounds = ([-1.0, 0.0, 0.01], [1.5, 10.0, 5.0])
+            bounds = ([-1.0, 0.0, _EXPONENTS[0]], [1.5, 10.0, _EXPONENTS[1]])
             begin = (float(y.max()) + 0.01, max(float(np.ptp(y)), 1e-3), 0.5)
             (ceiling, loss, exponent), _ = curve_fit(law, x / unit, y, p0=begin, bounds=bounds)
         except (RuntimeError, OptimizeWarning, ValueError):
             return None
+    if not _EXPONENTS[0] * 1.01 < exponent < _EXPONENTS[1] * 0.99:
+        return None
     residual = y - law(x / unit, ceiling, loss, exponent)
     r2 = 1 - float(residual @ residual) / float(((y - y.mean()) ** 2).sum())
     return PowerLaw(float(ceiling), float(loss), float(exponent), r2, unit)
