@@ -62,8 +62,8 @@ def _curve_fits(found: Mapping[str, Any]) -> Iterable[str]:
     ]  # fmt: skip
     if rows:
         yield (
-            "Thin lines: score = ceiling - loss x epochs^-exponent through the mean of a level, where that describes it "
-            "(R2 at least 0.9). The ceiling is that of this schedule of the learning rate: a summary, no promise."
+            "Thin lines: score = ceiling - loss x epochs^-exponent through the mean of a level, where that describes "
+            "it (R2 at least 0.9). The ceiling is that of this schedule of the learning rate: a summary, no promise."
         )
         yield table(("factor", "level", "epochs", "last", "ceiling", "exponent", "R2"), rows)
 
