@@ -35,7 +35,7 @@ class Command(NamedTuple):
     summary: str
 
 
-INTERRUPTIBLE = {"fit", "validate", "test", "predict", "pack", "verify", "embed", "pretrain-encoder", "sweep"}
+INTERRUPTIBLE = {"fit", "validate", "test", "predict", "pack", "verify", "embed", "pretrain-encoder", "sweep", "synthesize"}
 """Commands that look between two items whether they were asked to stop; the others answer Ctrl-C as Python does."""
 UNSAFE_LOADING = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 RUNS = {
@@ -90,6 +90,16 @@ COMMANDS = {
         "emonet_lightning.sweeping.select_command:sweep_select_command",
         ("folder",),
         "the best heads of a sweep, per emotion or per trial, for one test",
+    ),
+    "synthesize design": Command(
+        "emonet_lightning.synthesis.design_command:design_command",
+        (),
+        "prompts balanced over emotion, ethnicity, age, gender and wording, with a report of the balance",
+    ),
+    "synthesize images": Command(
+        "emonet_lightning.synthesis.images_command:images_command",
+        ("design",),
+        "generate the images of a design with a diffusion pipeline, as a packed set",
     ),
     "pretrain-encoder": Command(
         "emonet_lightning.synthesis.pretrain_encoder:pretrain_encoder_command",
