@@ -91,6 +91,11 @@ COMMANDS = {
         ("folder",),
         "the best heads of a sweep, per emotion or per trial, for one test",
     ),
+    "synthesize experts": Command(
+        "emonet_lightning.synthesis.experts_command:experts_command",
+        (),
+        "simulated experts on a known truth: ratings, votes, what was planted",
+    ),
     "pretrain-encoder": Command(
         "emonet_lightning.synthesis.pretrain_encoder:pretrain_encoder_command",
         (),

@@ -50,8 +50,8 @@ class RaterPreset:
     """Standard deviation of the chosen level, in levels."""
     slip: float = 0.03
     """Share of votes where the other key was hit."""
-    asked: float = 0.10
-    """How much the question about the prompted emotion itself suggests a yes (evidence)."""
+    asked: float | Array = 0.10
+    """How much the question about the prompted emotion itself suggests a yes (evidence); one number or [K]."""
     doubt_factor: Array | None = None
     """Multiplies doubt [K]: emotions whose displays are read differently each time."""
     threshold_shift: Array | None = None
@@ -59,7 +59,8 @@ class RaterPreset:
     strict: Array | None = None
     """Evidence wanted before a yes [K]; by default that of the table of displays."""
     vote_doubt: float | None = None
-    """Standard deviation of evidence in votes; by default the one of ratings."""
+    """Standard deviation of evidence in votes, whose only bias is then `vote_leniency`; by default all is as in
+    ratings."""
     vote_leniency: tuple[float, ...] = ()
     """Shift of the evidence in votes, by rater; 0 where there are more raters."""
     is_balanced: bool = False
@@ -105,5 +106,5 @@ def preset_of(content: dict[str, Any]) -> tuple[RaterPreset, Array]:
     return RaterPreset(**people, **emotions, is_balanced=True), rates
 
 
-PER_EMOTION = ("rate", "doubt_factor", "threshold_shift", "taste", "strict")
+PER_EMOTION = ("rate", "doubt_factor", "threshold_shift", "taste", "strict", "asked")
 """What `released_raters.yaml` says of each emotion."""

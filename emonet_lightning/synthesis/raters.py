@@ -25,6 +25,7 @@ from emonet_lightning.synthesis.rater_presets import RaterPreset
 
 _LEAST_COSINE = 0.22
 _QUIET = 0.55
+_PLACES = 4  # raters of an image in the released ratings
 _LIKENESS = 6.0  # how much more often a look-alike is mistaken for an emotion than any other one
 
 
@@ -87,7 +88,7 @@ class Rater:
     curve: float = 0.8
     level_noise: float = 0.8
     slip: float = 0.03
-    asked: float = 0.10
+    asked: float | np.ndarray = 0.10
     strict: np.ndarray | None = None
     """None: that of the table of displays."""
     vote_doubt: float | None = None
@@ -97,7 +98,7 @@ class Rater:
 
 @cache
 def draw_raters(preset: RaterPreset, seed: int, count: int) -> tuple[Rater, ...]:
-    """Draw the raters `human-1` .. `human-<count>` of a population."""
+    """Draw the raters `human-1` .. `human-<count>` of a population; equal arguments give equal raters."""
     rng = np.random.default_rng([seed, 77])
     num_emotions = len(load_expressions().slugs)
     factor = 1.0 if preset.doubt_factor is None else preset.doubt_factor
@@ -129,7 +130,11 @@ def draw_raters(preset: RaterPreset, seed: int, count: int) -> tuple[Rater, ...]
 
 
 def _balance(preset: RaterPreset, drawn: list[Rater]) -> tuple[Rater, ...]:
-    """Give shifts and the logarithm of scales mean 0 and the preset's standard deviation over the raters."""
+    """Give shifts and the logarithm of scales mean 0 and the preset's standard deviation; space all else evenly.
+
+    Taste falls (or rises) from the first to the last of an image's raters: only where the place tells how high a rater
+    answers can the pooled kappa of raters be above alpha, as is published for Interest or Concentration.
+    """
 
     def balanced(values: list[Any], spread: float | np.ndarray) -> np.ndarray:
         found = np.array(values, dtype=np.float64)
@@ -139,9 +144,25 @@ def _balance(preset: RaterPreset, drawn: list[Rater]) -> tuple[Rater, ...]:
 
     leniency = balanced([rater.leniency for rater in drawn], preset.leniency)
     scale = np.exp(balanced([np.log(rater.scale) for rater in drawn], preset.scale))
-    taste = balanced([rater.taste for rater in drawn], preset.taste)
+    falling = [-float(r % _PLACES) for r in range(len(drawn))]
+    taste = np.multiply.outer(balanced(falling, 1.0), np.sign(drawn[0].taste) * preset.taste)
+    factor = 1.0 if preset.doubt_factor is None else preset.doubt_factor
+    shift = 0.0 if preset.threshold_shift is None else preset.threshold_shift
+    num, even = len(drawn), {}
+    for key in ("noise", "doubt", "attention", "threshold", "confusion", "lapse"):
+        rank = np.argsort(np.argsort([np.mean(getattr(rater, key)) for rater in drawn]))
+        low, high = getattr(preset, key)
+        even[key] = low + (high - low) * (rank + 0.5) / num
     return tuple(
-        replace(rater, leniency=float(leniency[r]), scale=float(scale[r]), taste=taste[r])
+        replace(
+            rater,
+            leniency=float(leniency[r]),
+            scale=float(scale[r]),
+            taste=taste[r],
+            doubt=even["doubt"][r] * factor,
+            threshold=even["threshold"][r] + shift,
+            **{key: float(even[key][r]) for key in ("noise", "attention", "confusion", "lapse")},
+        )
         for r, rater in enumerate(drawn)
     )
 
@@ -169,11 +190,14 @@ def rate_signal(rater: Rater, signal: np.ndarray, rng: np.random.Generator) -> n
     sliders = np.where(noticed, np.clip(np.round(level), 1, MAX_INTENSITY), 0).astype(np.int64)
     if rater.lapse:
         away = rng.random(seen.shape[:-1]) < rater.lapse
-        sliders = np.where(away[..., None], rng.permuted(sliders, axis=-1), sliders)
+        # as on another image where there are several, since the number of sliders tells of the image, too
+        sliders[away] = rng.permuted(rng.permutation(sliders[away]), axis=-1)
     return sliders
 
 
-def says_yes(rater: Rater, emotion: int, actions: np.ndarray, rng: np.random.Generator, asked: float = 0.0) -> bool:
+def says_yes(
+    rater: Rater, emotion: int, actions: np.ndarray, rng: np.random.Generator, asked: float | np.ndarray = 0.0
+) -> bool:
     """One expert's answer to "does this face show the emotion?".
 
     Args:
@@ -186,10 +210,10 @@ def says_yes(rater: Rater, emotion: int, actions: np.ndarray, rng: np.random.Gen
     return bool(vote(rater, evidence(actions, rng, rater.noise), rng, asked)[emotion])
 
 
-def vote(rater: Rater, signal: np.ndarray, rng: np.random.Generator, asked: float = 0.0) -> np.ndarray:
+def vote(rater: Rater, signal: np.ndarray, rng: np.random.Generator, asked: float | np.ndarray = 0.0) -> np.ndarray:
     """Return what a rater would answer of each emotion, bool [..., K]; arguments as in `rate_signal`, `says_yes`."""
     bar = load_expressions().strict if rater.strict is None else rater.strict
-    judge = rater if rater.vote_doubt is None else replace(rater, doubt=rater.vote_doubt)
+    judge = rater if rater.vote_doubt is None else replace(rater, doubt=rater.vote_doubt, leniency=0, taste=0, mood=0)
     yes = _judge(judge, signal, rng) + asked + rater.vote_leniency > bar
     return yes != (rng.random(yes.shape[:-1]) < rater.slip)[..., None]
 
