@@ -101,6 +101,11 @@ COMMANDS = {
         ("design",),
         "generate the images of a design with a diffusion pipeline, as a packed set",
     ),
+    "synthesize experts": Command(
+        "emonet_lightning.synthesis.experts_command:experts_command",
+        (),
+        "simulated experts on a known truth: ratings, votes, what was planted",
+    ),
     "pretrain-encoder": Command(
         "emonet_lightning.synthesis.pretrain_encoder:pretrain_encoder_command",
         (),

@@ -20,6 +20,7 @@ from emonet_lightning.synthesis import raters as observers
 from emonet_lightning.synthesis.actions import NUM_ACTIONS
 from emonet_lightning.synthesis.expressions import draw_intensities, load_expressions, perform
 from emonet_lightning.synthesis.identity import Identity, sample_identity, sample_scene
+from emonet_lightning.synthesis.rater_presets import EMBEDDED
 from emonet_lightning.synthesis.renderer import IMAGE_SIZE, FaceParams, encode_jpeg, render_face
 
 SetName = Literal["big", "binary", "hq"]
@@ -122,11 +123,11 @@ class RenderedFaces:
 
     def _rate_binary(self, actions: np.ndarray, prompted: int, rng: np.random.Generator) -> dict[str, dict[str, float]]:
         table = load_expressions()
-        experts = observers.raters(self.seed, 7)
+        experts = observers.draw_raters(EMBEDDED, self.seed, 7)
         contrast = int(table.contrast[prompted])
         ratings: dict[str, dict[str, float]] = {}
         for number in rng.permutation(_TARGET_RATERS)[:_MAX_VOTES]:
-            yes = observers.says_yes(experts[number], prompted, actions, rng, asked=0.10)
+            yes = observers.says_yes(experts[number], prompted, actions, rng, asked=experts[number].asked)
             ratings.setdefault(experts[number].name, {})[table.slugs[prompted]] = float(yes)
             if not yes:
                 break
@@ -136,7 +137,7 @@ class RenderedFaces:
         return ratings
 
     def _rate_hq(self, actions: np.ndarray, rng: np.random.Generator) -> dict[str, dict[str, float]]:
-        experts = observers.raters(self.seed, 8)
+        experts = observers.draw_raters(EMBEDDED, self.seed, 8)
         chosen = sorted(rng.choice(len(experts), size=4, replace=False))
         return {experts[number].name: _named(observers.rate(experts[number], actions, rng)) for number in chosen}
 
@@ -149,6 +150,7 @@ def _named(levels: Sequence[int] | np.ndarray) -> dict[str, float]:
 @cache
 def _code_digest() -> str:
     folder = resources.files("emonet_lightning.synthesis")
-    names = ["actions", "canvas", "expressions", "faces", "features", "geometry", "identity", "raters", "renderer"]
+    names = ["actions", "canvas", "expressions", "faces", "features", "geometry", "identity", "rater_presets", "raters"]
+    names.append("renderer")
     files = [folder / f"{name}.py" for name in names] + [folder / "expressions.yaml"]
     return sha256_bytes(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
