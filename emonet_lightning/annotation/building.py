@@ -43,6 +43,7 @@ class Options(NamedTuple):
     consent: str | None
     name: str | None
     seed: int
+    swap_sides: bool
 
 
 def build_campaign(packed: PackedSet, options: Options) -> Campaign:
@@ -92,7 +93,7 @@ def existing_or_new(folder: Path, planned: Campaign, swap_sides: bool, packed: P
         found = read_campaign(folder)
         old, new = found.identity(), planned.identity()
         differing = [key for key in new if old[key] != new[key]]
-        if (found.sides_sha256 is not None) != (swap_sides and planned.kind == "preference"):
+        if (found.sides_sha256 is not None) != swap_sides:
             differing.append("swap_sides")
         if differing:
             raise UsageError(
@@ -103,8 +104,6 @@ def existing_or_new(folder: Path, planned: Campaign, swap_sides: bool, packed: P
             store_images(packed, list(found.files), folder / IMAGES, progress)
         return found
     if swap_sides:
-        if planned.kind != "preference":
-            raise UsageError(f"--swap_sides goes with --kind preference, not {planned.kind}")
         swaps = draw_swaps([(q.id, q.raters) for q in planned.questions], planned.seed)
         planned.sides_sha256 = write_sides(folder, swaps, planned.seed)
     keys = list(dict.fromkeys(question.image for question in planned.questions))
@@ -115,6 +114,7 @@ def existing_or_new(folder: Path, planned: Campaign, swap_sides: bool, packed: P
 
 def _check_options(options: Options) -> None:
     misplaced = {
+        "swap_sides": options.swap_sides and options.kind != "preference",
         "pairs": options.pairs is not None and options.kind != "preference",
         "contrast_raters": bool(options.contrast_raters) and options.kind != "binary",
         "per_image": options.per_image is not None and options.kind == "binary",

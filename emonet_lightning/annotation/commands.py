@@ -84,6 +84,7 @@ def campaign_command(
         consent=consent,
         name=name,
         seed=seed,
+        swap_sides=swap_sides,
     )
     planned = build_campaign(packed, options)
     server = LabelStudio.from_environment()

@@ -17,6 +17,8 @@ from emonet_lightning.evaluation.alpha import krippendorff_alpha
 from emonet_lightning.evaluation.kappa import mean_rater_kappa
 from emonet_lightning.evaluation.shares import Share, share
 
+NO_VOTE = "no vote yet"
+
 
 class RaterProgress(NamedTuple):
     """Of one rater."""
@@ -72,9 +74,9 @@ def rater_progress(campaign: Campaign, answers: Sequence[Answer]) -> list[RaterP
 
 
 def outcomes(campaign: Campaign, answers: Sequence[Answer]) -> dict[str, int]:
-    """Return how many target questions have each pattern of votes so far (`TTT`, `TF`, ...), and `-` without a vote."""
+    """Return how many target questions have each pattern of votes so far (`TTT`, `TF`, ...), and how many none."""
     votes = votes_of(answers)
-    counts = Counter(pattern(votes.get(q.id, [])) or "-" for q in campaign.questions if q.role == "target")
+    counts = Counter(pattern(votes.get(q.id, [])) or NO_VOTE for q in campaign.questions if q.role == "target")
     return dict(sorted(counts.items()))
 
 
@@ -90,7 +92,12 @@ def agreement(campaign: Campaign, answers: Sequence[Answer]) -> list[str]:
         several = [votes for votes in _target_votes(campaign, answers) if len(votes) > 1]
         full = share(sum(len(set(votes)) == 1 for votes in several), len(several))
         # the first of several votes is always a yes here, so a chance-corrected figure would mean nothing
-        return [f"targets with two votes or more: {_words(full)} all agree (sequential voting: only on yes)"]
+        if full["value"] is None:
+            return ["no target has two votes yet"]
+        return [
+            f"of {full['n']} targets with two votes or more, {full['value']:.0%} [{full['low']:.0%}, {full['high']:.0%}] "
+            "are agreed on (in sequential voting: all yes so far)"
+        ]
     values = rating_array(campaign, answers)
     several_n = 0 if values is None else int(((~np.isnan(values).all(axis=2)).sum(axis=1) > 1).sum())
     if values is None or not several_n:
@@ -139,12 +146,6 @@ def _levels(campaign: Campaign) -> tuple[float, float]:
 def _target_votes(campaign: Campaign, answers: Sequence[Answer]) -> list[list[bool]]:
     votes = votes_of(answers)
     return [votes[q.id] for q in campaign.questions if q.role == "target" and q.id in votes]
-
-
-def _words(found: Share) -> str:
-    if found["value"] is None:
-        return "none so far;"
-    return f"{found['value']:.0%} [{found['low']:.0%}, {found['high']:.0%}] of {found['n']}"
 
 
 def _number(value: float) -> str:
