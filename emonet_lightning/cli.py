@@ -35,7 +35,10 @@ class Command(NamedTuple):
     summary: str
 
 
-INTERRUPTIBLE = {"fit", "validate", "test", "predict", "pack", "verify", "embed", "pretrain-encoder", "sweep", "synthesize"}
+INTERRUPTIBLE = {
+    "fit", "validate", "test", "predict", "pack", "verify", "embed", "pretrain-encoder", "sweep", "synthesize",
+    "annotate",
+}  # fmt: skip
 """Commands that look between two items whether they were asked to stop; the others answer Ctrl-C as Python does."""
 UNSAFE_LOADING = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 RUNS = {
@@ -105,6 +108,20 @@ COMMANDS = {
         "emonet_lightning.synthesis.experts_command:experts_command",
         (),
         "simulated experts on a known truth: ratings, votes, what was planted",
+    ),
+    "annotate campaign": Command(
+        "emonet_lightning.annotation.commands:campaign_command",
+        ("input",),
+        "put questions about a packed set before raters, in Label Studio",
+    ),
+    "annotate advance": Command(
+        "emonet_lightning.annotation.commands:advance_command", ("folder",), "put each yes before its next rater"
+    ),
+    "annotate status": Command(
+        "emonet_lightning.annotation.commands:status_command", ("folder",), "how far raters are, and how they agree"
+    ),
+    "annotate export": Command(
+        "emonet_lightning.annotation.commands:export_command", ("folder",), "answers as tables for evaluate and pack"
     ),
     "pretrain-encoder": Command(
         "emonet_lightning.synthesis.pretrain_encoder:pretrain_encoder_command",

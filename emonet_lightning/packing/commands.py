@@ -52,7 +52,8 @@ def pack_command(
     A call that was killed is resumed by the same call; a finished set packed again is left as it is.
 
     Args:
-        input: Parquet file or folder (also a Hugging Face cache folder), tar file or folder, image folder, or CSV file.
+        input: Parquet file or folder (also a Hugging Face cache folder), tar file or folder, image folder, CSV file, or
+            a packed set that --labels relabels.
         out: folder of the packed set.
         taxonomy: `emonet40`, or a YAML file of your own emotions.
         extra_dimensions: also take arousal, valence, dominance and vulnerability.

@@ -10,6 +10,8 @@ from emonet_lightning.errors import DataError, MissingInputError, UsageError, ne
 from emonet_lightning.packing.folders import ImageFiles, SampleInfo, class_folder_ratings, list_images, no_ratings
 from emonet_lightning.packing.local_paths import refuse_remote
 from emonet_lightning.packing.matching import NameIndex, Unmatched, match
+from emonet_lightning.packing.packed import PackedSet
+from emonet_lightning.packing.packed_source import PackedSource, is_packed
 from emonet_lightning.packing.released import JoinedRatings, ParquetSource
 from emonet_lightning.packing.samples import Source
 from emonet_lightning.packing.tars import TarSource
@@ -43,8 +45,8 @@ def open_source(
     """Open what people have as a source of samples.
 
     Args:
-        input_path: Parquet file or folder (also a Hugging Face cache folder), tar file or folder, image folder, or
-            CSV file.
+        input_path: Parquet file or folder (also a Hugging Face cache folder), tar file or folder, image folder,
+            CSV file, or a packed set, which `labels` relabels.
         taxonomy: columns of the ratings.
         format: layout; `auto` looks at the path: `parquet`, `tar`, `table` (images and a label file), `classes`
             (folders named after emotions) or `images` (no labels).
@@ -80,6 +82,8 @@ def open_source(
         raise MissingInputError(f"{labels}: no such file (--labels)")
     columns = dict(columns or {})
     groups = [column.strip() for column in group.split(",")] if group else []
+    if format == "auto" and labels is not None and is_packed(path):
+        return _relabelled(path, taxonomy, columns, Path(labels), classes, unmatched, kind, name)
     found = _format(path, labels) if format == "auto" else format
     name = name or path.resolve().name.removesuffix(path.suffix)
     numbers = read_index_map(Path(index_map)) if index_map else None
@@ -137,6 +141,26 @@ def open_source(
     where = metadata or labels or str(path)
     info = [_info(facts, groups, columns, taxonomy, where) for facts in extra]
     return ImageFiles(path, files_found, ratings, info, shown, name, licence)
+
+
+def _relabelled(
+    path: Path,
+    taxonomy: Taxonomy,
+    columns: dict[str, str],
+    labels: Path,
+    classes: dict[str, str] | None,
+    unmatched: Unmatched,
+    kind: Kind | None,
+    name: str | None,
+) -> PackedSource:
+    """Put the ratings of a label file in place of a packed set's own; images are named by their keys."""
+    packed = PackedSet.open(path)
+    names = NameIndex(packed.keys, path, labels.parent)
+    wanted = None if unmatched == "error" else lambda image: names.find(image, str(labels)) is not None
+    read = read_labels(labels, taxonomy, columns, classes, wanted=wanted)
+    matched = match(packed.keys, path, read, unmatched, names)
+    _tell_skipped(matched.num_without_label, matched.num_without_image)
+    return PackedSource(packed, matched, kind or read.kind, name or f"{packed.name}, relabelled")
 
 
 def _format(path: Path, labels: str | None) -> Format:
