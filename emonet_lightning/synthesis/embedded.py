@@ -11,7 +11,7 @@ from emonet_lightning.packing.samples import RawSample
 from emonet_lightning.packing.shards import pack
 from emonet_lightning.ratings.long_form import Kind
 from emonet_lightning.synthesis.faces import RenderedFaces
-from emonet_lightning.synthesis.renderer import encode_jpeg, render_face
+from emonet_lightning.synthesis.renderer import photograph_face
 from emonet_lightning.taxonomy import Taxonomy
 
 EMBEDDED_SETS = ("big", "binary", "hq", "neutral")
@@ -39,7 +39,7 @@ class NeutralFaces:
             raise IndexError(f"{self.name} has faces 0..{len(self) - 1}, not {index}")
         params = self.faces.params(4 * index)
         params = replace(params, actions=np.zeros_like(params.actions))
-        image = encode_jpeg(render_face(params, self.faces.size))
+        image = photograph_face(params, self.faces.size)
         return RawSample(f"neutral-{index:05d}", image, ratings={"machine": {}}, group=f"neutral-person-{index:05d}")
 
     def fingerprint(self) -> str:

@@ -21,7 +21,7 @@ from emonet_lightning.synthesis.actions import NUM_ACTIONS
 from emonet_lightning.synthesis.expressions import draw_intensities, load_expressions, perform
 from emonet_lightning.synthesis.identity import Identity, sample_identity, sample_scene
 from emonet_lightning.synthesis.rater_presets import EMBEDDED
-from emonet_lightning.synthesis.renderer import IMAGE_SIZE, FaceParams, encode_jpeg, render_face
+from emonet_lightning.synthesis.renderer import IMAGE_SIZE, MAX_SIZE, MIN_SIZE, FaceParams, photograph_face
 
 SetName = Literal["big", "binary", "hq"]
 
@@ -51,15 +51,15 @@ class RenderedFaces:
             which: `big`, `binary` or `hq`.
             count: number of faces; the set's own by default.
             seed: another seed gives other persons, faces and raters.
-            size: width and height in pixels, at least 96.
+            size: width and height in pixels, 64..512.
 
         Raises:
-            UsageError: unknown set, or a size below 96.
+            UsageError: unknown set, or a size outside 64..512.
         """
         if which not in _STREAM:
             raise UsageError(f"rendered set '{which}' does not exist; {nearest(which, _STREAM)}")
-        if size < 96:
-            raise UsageError(f"rendered faces of {size} pixels are too small to show expression; use size 96 or more")
+        if not MIN_SIZE <= size <= MAX_SIZE:
+            raise UsageError(f"rendered faces of {size} pixels: choose a size of {MIN_SIZE} to {MAX_SIZE}")
         self.which = which
         self.kind: Kind = _KIND[which]
         self.name = f"rendered-{which}"
@@ -76,7 +76,7 @@ class RenderedFaces:
         slugs = load_expressions().slugs
         return RawSample(
             key=f"{self.which}-{index:05d}",
-            image=encode_jpeg(render_face(params, self.size)),
+            image=photograph_face(params, self.size),
             ratings=self._rate(params.actions, prompted, rng),
             prompted=slugs[prompted],
             group=f"{self.which}-person-{self._person_number(index):05d}",

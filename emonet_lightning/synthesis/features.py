@@ -2,125 +2,210 @@
 
 import numpy as np
 
-from emonet_lightning.synthesis.canvas import Canvas, tint
-from emonet_lightning.synthesis.geometry import SIDES, Curves, HeadFrame, smooth
-from emonet_lightning.synthesis.identity import Identity
+from emonet_lightning.synthesis.canvas import Canvas, mixed, tint
+from emonet_lightning.synthesis.curves import SIDES, T, Curves, smooth
+from emonet_lightning.synthesis.geometry import HeadFrame
+from emonet_lightning.synthesis.hair import COVERS_EARS
+from emonet_lightning.synthesis.identity import Identity, Scene
+
+_TAPER = np.sqrt(np.maximum(1 - np.abs(T) ** 3, 0.02))  # [13]
 
 
 def draw_body(canvas: Canvas, person: Identity, pixels: Curves, unit: float, origin: np.ndarray) -> None:
     """Neck and clothes; the body stays while the head moves."""
     neck = person.neck
-    points = np.array([(-neck, 0.55), (-neck * 0.96, 1.25), (neck * 0.96, 1.25), (neck, 0.55)])
-    shoulders = np.array(
-        [
-            (-2.0, 2.2),
-            (-1.75, 1.62),
-            (-1.1, 1.42),
-            (-neck * 1.1, 1.22),
-            (0, 1.45),
-            (neck * 1.1, 1.22),
-            (1.1, 1.42),
-            (1.75, 1.62),
-            (2.0, 2.2),
-        ]
-    )
-    lean = 0.35 * (pixels["head"].mean(axis=0) - origin) * (1, 0)
-    canvas.fill(points * unit + origin + lean, tint(person.skin, 0.80))
-    canvas.fill(smooth(shoulders) * unit + origin, person.clothes)
+    half = np.array([(neck * 1.02, 0.5), (neck * 0.96, 0.98), (neck * 1.0, 1.15), (neck * 1.3, 1.33), (1.2, 1.46)])
+    outline = np.concatenate([smooth(half), smooth(half)[::-1] * (-1, 1)])
+    lean = 0.45 * (pixels["head"].mean(axis=0) - origin) * (1, 0)
+    follow = np.clip((1.3 - outline[:, 1]) / 0.6, 0, 1)[:, None] * lean
+    canvas.fill(outline * unit + origin + follow, tint(person.skin, 0.93))
+    for sign in (-1.0, 1.0):  # the two muscles of the neck
+        cord = np.array([(sign * neck * 0.75, 0.9), (sign * neck * 0.5, 1.15), (sign * 0.06, 1.36)])
+        canvas.line(smooth(cord) * unit + origin + 0.4 * lean, tint(person.skin, 0.85), 0.04 * unit)
+    deep = (0.10, 0.28, 0.20)[person.collar]
+    right = [(0.0, 1.30 + deep), (neck * 0.75, 1.30 + 0.3 * deep), (neck * 1.18, 1.24), (1.15, 1.42), (1.75, 1.62)]
+    shirt = np.array([(-2.0, 2.4), *((-x, y) for x, y in right[:0:-1]), *right, (2.0, 2.4)])
+    canvas.fill(smooth(shirt) * unit + origin, person.clothes)
+    rim = np.array([*((-x, y) for x, y in right[2:0:-1]), *right[:3]])
+    canvas.line(smooth(rim) * unit + origin, tint(person.clothes, 0.72), 0.035 * unit)
+    if person.collar == 2:
+        for sign in (-1.0, 1.0):
+            flap = np.array([(neck * 1.14, 1.20), (neck * 1.25, 1.42), (0.22, 1.66), (0.02, 1.48)]) * (sign, 1)
+            canvas.fill(flap * unit + origin, tint(person.clothes, 1.18, 6))
 
 
 def draw_ears(canvas: Canvas, person: Identity, frame: HeadFrame, turn: float) -> None:
     """Ears, hidden on the side that the head turns away from."""
-    if person.hair_style in (4, 5):
+    if person.hair_style in COVERS_EARS:
         return
     for _, sign in SIDES:
         shown = np.clip(1 - 1.6 * sign * turn, 0.0, 1.2)
         if shown > 0.1:
-            centre = frame.place(np.array([[sign * (person.head_width + 0.02 * shown), 0.0]]))[0]
-            canvas.ellipse(centre, (person.ear * shown * frame.unit, 0.2 * frame.unit), tint(person.skin, 0.88, 6))
+            middle = sign * (person.head_width + 0.012 * shown)
+            half = np.array([(-0.5, -0.2), (0.5, -0.2), (0.95, -0.1), (0.75, 0.08), (0.45, 0.2), (-0.4, 0.17)])
+            shape = np.stack([middle + sign * person.ear * shown * half[:, 0], half[:, 1] + 0.02], axis=1)
+            canvas.fill(frame.place(smooth(shape, closed=True)), tint(person.skin, 0.94, 5))
+            fold = np.array([(0.35, -0.12), (0.68, -0.08), (0.52, 0.05), (0.25, 0.08)])
+            fold = np.stack([middle + sign * person.ear * shown * fold[:, 0], fold[:, 1] + 0.02], axis=1)
+            canvas.line(frame.place(smooth(fold)), tint(person.skin, 0.74, 6), 0.022 * frame.unit)
 
 
 def draw_eyes(canvas: Canvas, person: Identity, pixels: Curves, a: dict[str, float], unit: float) -> None:
     """Eyeballs seen through the lids, lashes and the lid crease."""
-    skin = person.skin
-    wet = a["tears"]
-    white = (236 - 6 * person.age, 232 - 12 * person.age - 26 * wet, 226 - 16 * person.age - 26 * wet)
-    for side, _ in SIDES:
+    skin, wet = person.skin, a["tears"]
+    white = (228 - 6 * person.age, 222 - 10 * person.age - 24 * wet, 217 - 14 * person.age - 24 * wet)
+    lash = mixed((34, 24, 20), skin, 0.35 * (1 - person.lashes))
+    for side, sign in SIDES:
         upper, lower = pixels[f"{side}_lid_up"], pixels[f"{side}_lid_low"]
-        canvas.line(pixels[f"{side}_crease"][1:-1], tint(skin, 0.72, 4), 0.012 * unit)
+        crease = pixels[f"{side}_crease"]
+        canvas.fill(np.concatenate([crease[1:-1], upper[1:-1][::-1]]), tint(skin, 0.94, 3))
+        canvas.ribbon(crease[1:-1], tint(skin, 0.70, 4), 0.014 * unit * _TAPER[1:-1])
         pupil = pixels[f"{side}_pupil"][0]
         radius = person.iris * unit
 
-        def eyeball(inside: Canvas, offset: np.ndarray, upper=upper, pupil=pupil, radius=radius) -> None:
+        def eyeball(inside: Canvas, offset: np.ndarray, upper=upper, lower=lower, pupil=pupil, radius=radius) -> None:
             inside.pixels[:] = np.asarray(white, dtype=np.uint8)
+            inside.line(lower - offset, tint(white, 0.86, 10), 0.035 * unit)
+            inside.ellipse(upper[0] - offset, (0.030 * unit, 0.03 * unit), mixed(white, (206, 130, 122), 0.7))
             centre = pupil - offset
-            inside.ellipse(centre, (radius, radius), tint(person.eyes, 0.55))
-            inside.ellipse(centre, (radius * 0.84, radius * 0.84), person.eyes)
-            inside.ellipse(centre, (radius * 0.42, radius * 0.42), (12, 10, 10))
-            inside.ellipse(centre - np.array([0.3, 0.35]) * radius, (radius * 0.2, radius * 0.2), (250, 250, 250))
-            inside.line(upper - offset + (0, 0.012 * unit), tuple(0.55 * channel for channel in white), 0.03 * unit)
+            inside.ellipse(centre, (radius, radius), tint(person.eyes, 0.5))
+            inside.ellipse(centre, (radius * 0.86, radius * 0.86), person.eyes)
+            glow = centre + np.array([0, 0.30 * radius])
+            inside.ellipse(glow, (radius * 0.52, radius * 0.44), tint(person.eyes, 1.30, 8))
+            inside.ellipse(centre, (radius * 0.43, radius * 0.43), (14, 11, 11))
+            inside.line(upper - offset + (0, 0.016 * unit), tint(white, 0.62), 0.03 * unit)
+            inside.ellipse(centre - np.array([0.32, 0.38]) * radius, (radius * 0.21, radius * 0.21), (252, 252, 252))
 
         canvas.clipped(np.concatenate([upper, lower[::-1]]), eyeball)
-        canvas.line(lower, tint(skin, 0.62, 14 + 30 * wet), 0.012 * unit)
-        canvas.line(upper, (38, 26, 22), (0.024 + 0.012 * (person.hair_style in (4, 5, 7))) * unit)
+        canvas.ribbon(lower, tint(skin, 0.66, 14 + 30 * wet), 0.012 * unit * _TAPER)
+        thick = (0.020 + 0.020 * person.lashes) * unit * (0.55 + 0.45 * (T + 1) / 2)
+        wing = upper[-1] + (upper[-1] - upper[-3]) * 0.35 * person.lashes
+        canvas.ribbon(np.concatenate([upper, wing[None]]), lash, np.append(thick * _TAPER, 0.002 * unit))
+        if person.lashes > 0.5:
+            roots = upper[[8, 9, 10, 11, 12]]
+            away = np.array([(0.01, -1.0), (0.25, -0.9), (0.45, -0.8), (0.7, -0.6), (0.9, -0.4)]) * (sign, 1)
+            down = 1.0 if a["eye_closure"] < 0.5 else -0.8
+            tips = roots + away * (1, down) * 0.055 * person.lashes * unit
+            canvas.lines(np.stack([roots, tips], axis=1), lash, 0.008 * unit)
 
 
-def draw_brows(canvas: Canvas, person: Identity, pixels: Curves) -> None:
-    """Eyebrows."""
-    for side, _ in SIDES:
-        canvas.fill(pixels[f"{side}_brow_shape"], person.brows)
+def draw_brows(canvas: Canvas, person: Identity, pixels: Curves, unit: float) -> None:
+    """Eyebrows: a soft shape and hairs that sweep outward."""
+    rng = np.random.default_rng(person.texture_seed + 3)
+    for side, sign in SIDES:
+        shape = pixels[f"{side}_brow_shape"]
+        canvas.fill(shape, mixed(person.brows, person.skin, 0.30))
+        half = len(shape) // 2
+        top, low = shape[:half], shape[half:][::-1]
+        at = np.arange(half)
+        ahead = np.minimum(at + 2, half - 1)
+        share = rng.uniform(0.0, 0.5, half)[:, None]
+        roots = low * (1 - share) + top * share
+        tips = top[ahead] * (1 - 0.4 * share) + low[ahead] * 0.4 * share
+        tips = tips + np.array([sign * 0.02, -0.006]) * unit * np.linspace(0, 1, half)[:, None]
+        canvas.lines(np.stack([roots, tips], axis=1), person.brows, 0.011 * unit)
 
 
 def draw_nose(canvas: Canvas, person: Identity, pixels: Curves, unit: float) -> None:
-    """Wings, nostrils and base; the bridge is shading."""
-    dark = tint(person.skin, 0.62, 4)
+    """Wings, nostrils and base; the bridge is relief."""
+    dark = tint(person.skin, 0.70, 5)
     for side, _ in SIDES:
-        canvas.line(pixels[f"{side}_wing"], tint(person.skin, 0.72, 4), 0.018 * unit)
-        canvas.ellipse(pixels[f"{side}_nostril"][0], (0.036 * unit, 0.018 * unit), tint(person.skin, 0.30))
-    canvas.line(smooth(pixels["nose_base"])[4:-4], dark, 0.014 * unit)
+        wing = pixels[f"{side}_wing"]
+        canvas.ribbon(wing, tint(person.skin, 0.76, 5), 0.020 * unit * np.sin(np.linspace(0.25, np.pi - 0.25, len(wing))))
+        canvas.ellipse(pixels[f"{side}_nostril"][0], (0.036 * unit, 0.017 * unit), tint(person.skin, 0.36, 8))
+    base = smooth(pixels["nose_base"])[4:-4]
+    canvas.ribbon(base, dark, 0.012 * unit * np.sin(np.linspace(0.2, np.pi - 0.2, len(base))))
 
 
 def draw_mouth(canvas: Canvas, person: Identity, pixels: Curves, a: dict[str, float], unit: float) -> None:
     """Lips, and teeth and tongue where the mouth is open."""
     upper, lower = pixels["upper_inner"], pixels["lower_inner"]
     gap = np.concatenate([upper, lower[::-1]])
+    height = float(np.abs(lower[:, 1] - upper[:, 1]).max()) / unit
 
     def inside_mouth(inside: Canvas, offset: np.ndarray) -> None:
-        inside.pixels[:] = (52, 18, 20)
-        if a["jaw_drop"] > 0.15:
-            low = lower[6] - offset
-            inside.ellipse(low, (0.15 * unit, 0.09 * unit), (168, 82, 82))
+        inside.pixels[:] = (58, 20, 22)
+        tongue = float(np.clip((height - 0.08) / 0.15, 0, 1))
+        if tongue > 0:
+            low = (lower[6] - offset) + np.array([0, 0.02 * unit])
+            tall = (0.08 + 0.25 * height) * tongue * unit
+            inside.ellipse(low, (0.17 * unit, tall), (168, 82, 82))
+            inside.ellipse(low + (0, 0.2 * tall), (0.13 * unit, 0.8 * tall), (184, 96, 94))
         teeth = np.concatenate([upper, pixels["teeth"][::-1]]) - offset
-        inside.fill(teeth, (232, 226, 214))
-        if a["lip_stretch"] + a["lip_corner_depress"] > 0.5:
-            inside.fill(np.concatenate([lower, pixels["lower_teeth"][::-1]]) - offset, (214, 206, 194))
+        inside.fill(teeth, (236, 231, 221))
+        inside.line(upper - offset + (0, 0.008 * unit), (206, 196, 188), 0.018 * unit)
+        inside.fill(np.concatenate([lower, pixels["lower_teeth"][::-1]]) - offset, (218, 211, 200))
 
-    canvas.fill(np.concatenate([pixels["upper_outer"], upper[::-1]]), tint(person.lips, 0.92))
-    canvas.fill(np.concatenate([lower, pixels["lower_outer"][::-1]]), person.lips)
-    height = float(np.abs(lower[:, 1] - upper[:, 1]).max())
-    if height > 0.012 * unit:
+    lips = person.lips
+    canvas.fill(np.concatenate([pixels["upper_outer"], upper[::-1]]), tint(lips, 0.90))
+    canvas.fill(np.concatenate([lower, pixels["lower_outer"][::-1]]), tint(lips, 1.03))
+    if height > 0.012:
         canvas.clipped(gap, inside_mouth)
-        canvas.line(upper, tint(person.lips, 0.6), 0.012 * unit)
+        canvas.ribbon(upper, tint(lips, 0.6), 0.012 * unit * _TAPER)
     else:
-        canvas.line((upper + lower) / 2, tint(person.lips, 0.45), 0.020 * unit)
+        line = (upper + lower) / 2
+        canvas.ribbon(line, tint(lips, 0.46), (0.016 + 0.006 * a["lip_press"]) * unit * (0.6 + 0.4 * _TAPER))
+    for end in (0, -1):
+        canvas.ellipse(upper[end], (0.014 * unit, 0.012 * unit), tint(person.skin, 0.58, 6))
 
 
-def draw_glasses(canvas: Canvas, person: Identity, pixels: Curves, unit: float) -> None:
-    """Rims around the eyes and a bridge."""
-    if not person.glasses:
+def draw_glasses(canvas: Canvas, person: Identity, pixels: Curves, frame: HeadFrame) -> None:
+    """Rims around the eyes, a bridge, and temples."""
+    if person.glasses:
+        colour = [(34.0, 30.0, 32.0), (136.0, 106.0, 66.0), (62.0, 48.0, 42.0)][person.glasses - 1]
+        radii = (0.225, 0.165 if person.glasses != 3 else 0.205)
+        _rims(canvas, pixels, frame, colour, radii, 0.7 if person.glasses == 1 else 1.0, 0.5 if person.glasses == 2 else 1)
+
+
+def draw_occlusion(canvas: Canvas, scene: Scene, pixels: Curves, frame: HeadFrame) -> None:
+    """What hides part of the face: a bar or a patch at a height, or sunglasses."""
+    if scene.occlusion == 0 or scene.occlusion_size <= 0:
         return
-    colour = [(30.0, 28.0, 30.0), (120.0, 90.0, 50.0), (150.0, 150.0, 160.0)][person.glasses - 1]
-    angles = np.linspace(0, 2 * np.pi, 25)
-    radii = np.array([0.225, 0.165 if person.glasses != 3 else 0.205]) * unit
-    power = 0.7 if person.glasses == 1 else 1.0
+    size, unit = scene.occlusion_size, frame.unit
+    if scene.occlusion == 3:
+        _rims(canvas, pixels, frame, (22.0, 20.0, 22.0), (0.16 + 0.10 * size, 0.12 + 0.08 * size), 0.8, 1, filled=True)
+        return
+    middle = np.array([0.0, scene.occlusion_y])
+    if scene.occlusion == 1:
+        box = np.array([(-1.2, -0.55), (1.2, -0.55), (1.2, 0.55), (-1.2, 0.55)]) * (1, size)
+        canvas.fill(frame.place(middle + box, 0.3), (38.0, 38.0, 40.0))
+        return
+    angle = np.linspace(0, 2 * np.pi, 17)[:-1]
+    radius = 0.85 * size * (1 + 0.08 * np.cos(3 * angle) + 0.06 * np.sin(5 * angle))
+    outline = smooth(np.stack([radius * np.cos(angle), 0.85 * radius * np.sin(angle)], axis=1), closed=True)
+    shape = frame.place(middle + (0.25, 0.0) + outline, 0.3)
+    canvas.fill(shape, (150.0, 122.0, 104.0))
+    canvas.line(shape, (112.0, 88.0, 74.0), 0.02 * unit)
+
+
+def _rims(
+    canvas: Canvas,
+    pixels: Curves,
+    frame: HeadFrame,
+    colour: tuple[float, ...],
+    radii: tuple[float, float],
+    power: float,
+    weight: float,
+    filled: bool = False,
+) -> None:
+    unit = frame.unit
+    angles = np.linspace(0, 2 * np.pi, 29)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    ring = np.sign(circle) * np.abs(circle) ** power * radii
+    turn = frame.matrix / unit
+    ring = (np.sign(circle) * np.abs(circle) ** power * np.array(radii)) @ turn * unit
     centres = []
-    for side, _ in SIDES:
+    for side, sign in SIDES:
         lid_up, lid_low = pixels[f"{side}_lid_up"], pixels[f"{side}_lid_low"]
-        centre = (lid_up[0] + lid_up[-1] + lid_low[0] + lid_low[-1]) / 4 + (0, 0.03 * unit)
+        centre = (lid_up[0] + lid_up[-1] + lid_low[0] + lid_low[-1]) / 4 + 0.03 * unit * turn[1]
         centres.append(centre)
-        canvas.line(ring + centre, colour, 0.022 * unit)
+        if filled:
+            canvas.fill(ring + centre, colour)
+        canvas.line(ring + centre, colour, 0.022 * weight * unit)
+        hinge = centre + sign * radii[0] * unit * turn[0] - 0.03 * unit * turn[1]
+        temple = pixels["head"][20 if sign > 0 else 68]
+        canvas.line(np.stack([hinge, hinge * 0.15 + temple * 0.85]), colour, 0.018 * weight * unit)
     step = centres[1] - centres[0]
     step = step / np.linalg.norm(step)
-    canvas.line(np.stack([centres[0] + step * radii[0], centres[1] - step * radii[0]]), colour, 0.022 * unit)
+    start, end = centres[0] + step * radii[0] * unit, centres[1] - step * radii[0] * unit
+    bridge = np.stack([start, (start + end) / 2 - 0.025 * unit * turn[1], end])
+    canvas.line(smooth(bridge), colour, 0.022 * weight * unit)

@@ -9,12 +9,29 @@ import numpy as np
 
 Colour = tuple[float, float, float]
 
-_SKIN = np.array(
-    [(236, 205, 184), (224, 180, 150), (202, 154, 118), (170, 120, 85), (130, 88, 62), (92, 62, 47)], float
+HAIR_STYLES = (
+    "bald",
+    "cropped",
+    "short",
+    "fringe",
+    "shoulder length",
+    "long",
+    "curly",
+    "tied back",
+    "receding",
+    "swept",
 )
-_HAIR = np.array([(25, 20, 18), (59, 40, 28), (101, 67, 40), (158, 118, 66), (214, 186, 128), (140, 62, 30)], float)
-_EYES = np.array([(56, 34, 22), (92, 60, 32), (96, 102, 62), (70, 104, 140), (110, 122, 128)], float)
-_GREY = np.array([176.0, 174.0, 172.0])
+BEARDS = ("none", "stubble", "goatee", "full")
+GLASSES = ("none", "square", "thin", "round")
+OCCLUSIONS = ("none", "bar", "patch", "sunglasses")
+"""What can hide part of a face: a dark bar, a patch as large as a hand, sunglasses."""
+
+_SKIN = np.array(
+    [(229, 195, 174), (219, 176, 148), (201, 152, 118), (172, 122, 90), (137, 95, 70), (102, 70, 54)], float
+)
+_HAIR = np.array([(30, 25, 23), (62, 44, 33), (104, 72, 46), (152, 114, 70), (206, 176, 124), (142, 68, 38)], float)
+_EYES = np.array([(66, 42, 28), (104, 70, 40), (104, 112, 72), (82, 118, 154), (122, 134, 140)], float)
+_GREY = np.array([186.0, 184.0, 181.0])
 
 
 @dataclass(frozen=True)
@@ -26,12 +43,14 @@ class Identity:
     jaw_width: float
     chin_width: float
     chin: float
+    fullness: float
     eye_x: float
     eye_y: float
     eye_width: float
     eye_upper: float
     eye_lower: float
     eye_cant: float
+    lid_fold: float
     iris: float
     brow_y: float
     brow_length: float
@@ -49,19 +68,23 @@ class Identity:
     ear: float
     neck: float
     skin: Colour
+    rosy: float
     lips: Colour
     hair: Colour
     brows: Colour
     eyes: Colour
+    lashes: float
     hair_style: int
     hairline: float
     hair_part: float
     hair_volume: float
+    hair_wave: float
     beard: int
     glasses: int
     age: float
     freckles: float
     clothes: Colour
+    collar: int
     texture_seed: int
     expressiveness: float
     habits: tuple[float, ...]
@@ -69,11 +92,16 @@ class Identity:
 
 @dataclass(frozen=True)
 class Scene:
-    """Light, background and camera of one picture."""
+    """Light, background and camera of one picture, and what hides part of the face."""
 
     light_azimuth: float
+    """Radians; 0 from the front, + from the right of the image."""
     light_elevation: float
+    """Radians above the horizon."""
     light_strength: float
+    """Share of the light that has a direction, 0..1."""
+    light_colour: Colour
+    """Of the light that has a direction; mean 1."""
     warmth: float
     exposure: float
     background: tuple[Colour, Colour]
@@ -82,68 +110,85 @@ class Scene:
     scale: float
     offset: tuple[float, float]
     blur: float
+    """Standard deviation in pixels of a picture of 112 pixels."""
     noise: float
+    """Standard deviation in grey levels."""
     noise_seed: int
+    jpeg_quality: int
+    occlusion: int = 0
+    """Index of `OCCLUSIONS`."""
+    occlusion_size: float = 0.0
+    """0..1; at 1 a bar or patch hides about half of the face."""
+    occlusion_y: float = 0.0
+    """Height of the middle of a bar or patch, face units."""
 
 
 def sample_identity(rng: np.random.Generator, num_habits: int) -> Identity:
     """Draw a person; `num_habits` is the number of actions that each gets a personal strength."""
-    n = rng.normal(size=32).clip(-2, 2)
-    u = rng.random(24)
+    n = rng.normal(size=40).clip(-2, 2)
+    u = rng.random(32)
     age = float(u[0])
     tone = u[1] * (len(_SKIN) - 1)
-    skin = _mix(_SKIN, tone) * (1 + 0.03 * n[0]) + n[1] * np.array([3.0, 0.0, -3.0])
+    skin = _mix(_SKIN, tone) * (1 + 0.03 * n[0]) + n[1] * np.array([2.0, 0.0, -2.0])
     dark = tone / (len(_SKIN) - 1)
     colour = int(u[2] * len(_HAIR)) if dark < 0.5 else int(u[2] * 3)
     hair = _HAIR[colour] * (1 + 0.15 * n[2])
-    grey = float(np.clip((age - 0.55) * 3 * u[3], 0, 0.95))
+    grey = float(np.clip((age - 0.5) * 3 * u[3], 0, 0.95))
     hair = hair * (1 - grey) + _GREY * grey
     eyes = _EYES[int(u[4] * len(_EYES))] if dark < 0.45 else _EYES[int(u[4] * 2)]
-    masculine = float(u[5])
-    has_beard = masculine > 0.55 and u[6] < 0.45
-    lips = skin * (0.80, 0.62, 0.62) + np.array([22.0, 4.0, 8.0]) * (1 if masculine < 0.5 else 0.3) * u[7]
+    masculine = float(np.clip(1.3 * u[5] - 0.15, 0, 1))
+    man = masculine - 0.5
+    has_beard = masculine > 0.6 and u[6] < 0.5
+    made_up = (1 - masculine) * u[7]
+    lips = skin * (0.86, 0.66, 0.66) + np.array([22.0, 2.0, 8.0]) * (0.3 + made_up)
     return Identity(
-        head_width=0.75 + 0.035 * n[3] + 0.02 * (masculine - 0.5),
-        head_top=1.12 + 0.04 * n[4],
-        jaw_width=0.585 + 0.04 * n[5] + 0.08 * (masculine - 0.5),
-        chin_width=0.22 + 0.03 * n[6] + 0.06 * (masculine - 0.5),
-        chin=1.08 + 0.04 * n[7] + 0.05 * (masculine - 0.5),
-        eye_x=0.32 + 0.018 * n[8],
+        head_width=0.755 + 0.036 * n[3] + 0.02 * man,
+        head_top=1.13 + 0.04 * n[4],
+        jaw_width=0.575 + 0.034 * n[5] + 0.08 * man,
+        chin_width=0.225 + 0.028 * n[6] + 0.07 * man,
+        chin=1.07 + 0.045 * n[7] + 0.05 * man,
+        fullness=0.018 * n[32],
+        eye_x=0.318 + 0.016 * n[8],
         eye_y=-0.11 + 0.02 * n[9],
-        eye_width=0.165 + 0.012 * n[10],
-        eye_upper=0.078 + 0.010 * n[11],
-        eye_lower=0.048 + 0.006 * n[12],
-        eye_cant=0.02 + 0.02 * n[13],
-        iris=0.073 + 0.004 * n[14],
-        brow_y=-0.335 + 0.02 * n[15] + 0.03 * (masculine - 0.5),
-        brow_length=0.22 + 0.015 * n[16],
-        brow_thickness=0.028 + 0.006 * n[17] + 0.018 * (masculine - 0.5),
-        brow_arch=0.045 + 0.015 * n[18] - 0.02 * (masculine - 0.5),
-        brow_slope=0.012 * n[19],
-        nose_width=0.155 + 0.018 * n[20] + 0.03 * (dark - 0.5),
+        eye_width=0.166 + 0.012 * n[10],
+        eye_upper=0.082 + 0.010 * n[11] - 0.008 * man - 0.008 * age,
+        eye_lower=0.054 + 0.005 * n[12],
+        eye_cant=0.016 + 0.016 * n[13] - 0.012 * age,
+        lid_fold=0.030 + 0.008 * n[33],
+        iris=0.072 + 0.003 * n[14],
+        brow_y=-0.345 + 0.018 * n[15] + 0.03 * man,
+        brow_length=0.215 + 0.015 * n[16],
+        brow_thickness=0.026 + 0.005 * n[17] + 0.016 * man,
+        brow_arch=0.048 + 0.013 * n[18] - 0.02 * man,
+        brow_slope=0.010 * n[19],
+        nose_width=0.150 + 0.016 * n[20] + 0.03 * (dark - 0.5) + 0.015 * man,
         nose_y=0.30 + 0.025 * n[21],
         nose_bridge=0.055 + 0.008 * n[22],
         mouth_y=0.60 + 0.02 * n[23],
-        mouth_width=0.265 + 0.02 * n[24],
-        lip_upper=0.055 + 0.010 * n[25] + 0.02 * (dark - 0.5),
-        lip_lower=0.075 + 0.012 * n[26] + 0.02 * (dark - 0.5),
-        mouth_slope=0.008 * n[27],
-        ear=0.11 + 0.015 * n[28],
-        neck=0.40 + 0.04 * n[29] + 0.12 * (masculine - 0.5),
+        mouth_width=0.270 + 0.02 * n[24],
+        lip_upper=0.054 + 0.010 * n[25] + 0.02 * (dark - 0.5) - 0.012 * age,
+        lip_lower=0.080 + 0.012 * n[26] + 0.02 * (dark - 0.5) - 0.012 * age,
+        mouth_slope=0.007 * n[27],
+        ear=0.10 + 0.012 * n[28],
+        neck=0.42 + 0.035 * n[29] + 0.14 * man,
         skin=_colour(skin),
+        rosy=float(0.10 + 0.30 * u[20]),
         lips=_colour(lips),
         hair=_colour(hair),
-        brows=_colour(hair * 0.75 + skin * 0.1),
+        brows=_colour(hair * 0.72 + skin * 0.14),
         eyes=_colour(eyes),
+        lashes=float(0.25 + 0.75 * (1 - masculine) * u[21]),
         hair_style=_hair_style(masculine, u[8], age),
-        hairline=float(-0.72 + 0.06 * n[30] - 0.12 * max(0.0, age - 0.6) * masculine),
+        hairline=float(-0.70 + 0.05 * n[30] - 0.12 * max(0.0, age - 0.6) * masculine),
         hair_part=float(u[9] * 1.2 - 0.6),
         hair_volume=float(0.06 + 0.12 * u[10]),
+        hair_wave=float(max(0.0, u[22] - 0.35)),
         beard=(1, 1, 2, 3, 3)[int(u[11] * 5)] if has_beard else 0,
         glasses=1 + int(u[12] * 3) if u[13] < 0.16 else 0,
         age=age,
         freckles=float(u[14]) if u[15] < 0.15 and dark < 0.35 else 0.0,
-        clothes=_colour(np.array([30.0, 30.0, 35.0]) + 200 * u[16:19]),
+        clothes=_colour(np.array([40.0, 40.0, 45.0]) + 100 * u[23] + 100 * (u[16:19] - 0.3)),
+        collar=int(u[24] * 3),
         texture_seed=int(u[19] * 2**31),
         expressiveness=float(np.exp(0.22 * n[31])),
         habits=tuple(float(h) for h in np.exp(0.25 * rng.normal(size=num_habits).clip(-2, 2))),
@@ -151,37 +196,41 @@ def sample_identity(rng: np.random.Generator, num_habits: int) -> Identity:
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draw light, background and camera; independent of person and expression."""
-    u = rng.random(20)
-    n = rng.normal(size=4).clip(-2, 2)
-    base = 40 + 190 * u[0]
+    """Draw light, background and camera; independent of person and expression. Nothing hides the face."""
+    u = rng.random(24)
+    n = rng.normal(size=6).clip(-2, 2)
+    base = 50 + 180 * u[0]
     first = base + 50 * (u[1:4] - 0.5)
     second = first * (0.6 + 0.7 * u[4]) + 20 * (u[5:8] - 0.5)
+    hue = 0.05 * n[4] + (0.35 * (u[19] - 0.5) if u[20] < 0.15 else 0.0)  # a lamp or the sky, now and then a sign
+    green = 0.015 * n[5]
     return Scene(
         light_azimuth=float((u[8] - 0.5) * 2.4),
-        light_elevation=float(0.05 + 0.8 * u[9]),
-        light_strength=float(0.20 + 0.45 * u[10]),
-        warmth=float(n[0] * 0.04),
-        exposure=float(1.0 + 0.08 * n[1]),
+        light_elevation=float(0.1 + 0.75 * u[9]),
+        light_strength=float(0.25 + 0.50 * u[10]),
+        light_colour=(float(1 + hue), float(1 + green), float(1 - hue - green)),
+        warmth=float(n[0] * 0.03),
+        exposure=float(1.0 + 0.07 * n[1]),
         background=(_colour(first), _colour(second)),
         background_angle=float(u[11] * 2 * np.pi),
-        clutter=int(u[17] * 5) if u[18] < 0.5 else 0,
+        clutter=int(u[17] * 6) if u[18] < 0.6 else 0,
         scale=float(0.385 * (1 + 0.045 * n[2])),
         offset=(float((u[12] - 0.5) * 0.05), float(0.03 + (u[13] - 0.5) * 0.05)),
         blur=float(max(0.0, u[14] - 0.5) * 1.0),
         noise=float(1.0 + 4.0 * u[15] ** 2),
         noise_seed=int(u[16] * 2**31),
+        jpeg_quality=int(70 + 26 * u[21]),
     )
 
 
 def _hair_style(masculine: float, draw: float, age: float) -> int:
-    """0 bald, 1 cropped, 2 short with volume, 3 fringe, 4 shoulder long, 5 long, 6 curly, 7 tied back."""
+    """Index of `HAIR_STYLES`."""
     if masculine > 0.5:
-        weights = [0.05 + 0.25 * age, 0.25, 0.3, 0.15, 0.03, 0.02, 0.15, 0.02]
+        weights = [0.03 + 0.10 * age, 0.20, 0.22, 0.10, 0.03, 0.03, 0.13, 0.02, 0.30 * max(0.0, age - 0.4), 0.22]
     else:
-        weights = [0.01, 0.05, 0.1, 0.15, 0.22, 0.22, 0.13, 0.12]
+        weights = [0.005, 0.03, 0.06, 0.15, 0.22, 0.24, 0.15, 0.14, 0.0, 0.06]
     edges = np.cumsum(weights) / np.sum(weights)
-    return int(np.searchsorted(edges, draw).clip(0, 7))
+    return int(np.searchsorted(edges, draw).clip(0, len(weights) - 1))
 
 
 def _mix(palette: np.ndarray, position: float) -> np.ndarray:

@@ -20,15 +20,17 @@ from emonet_lightning.synthesis.actions import (
     clip_actions,
     mirror_actions,
 )
-from emonet_lightning.synthesis.geometry import LANDMARKS, face_curves, landmarks
+from emonet_lightning.synthesis.curves import face_curves
+from emonet_lightning.synthesis.geometry import LANDMARKS, landmarks
 from emonet_lightning.synthesis.identity import sample_identity, sample_scene
-from emonet_lightning.synthesis.renderer import FaceParams, encode_jpeg, face_landmarks, render_face
+from emonet_lightning.synthesis.renderer import FaceParams, face_landmarks, photograph_face
 from emonet_lightning.transforms import EvalTransform, PreprocessSpec
 
 _STREAM = 9
 _CHUNK = 500
 _LIGHT = ("light_east", "light_up", "light_strength")
 _POSE_SPREAD = {"head_yaw": 0.32, "head_pitch": 0.26, "head_roll": 0.26, "gaze_x": 0.4, "gaze_y": 0.4}
+_RARE = ("lip_pucker", "lip_funnel", "lip_suck", "mouth_stretch")
 _POINTS = tuple(f"{axis}_{name}" for name in LANDMARKS for axis in "xy")
 
 TARGETS = ACTION_NAMES + _POINTS + tuple(f"moved_{name}" for name in _POINTS) + _LIGHT
@@ -61,6 +63,8 @@ def random_face(seed: int, index: int) -> FaceParams:
     actions = np.where(rng.random(NUM_ACTIONS) < 0.45, strength, 0.0)
     shut = ACTION_INDEX["eye_closure"]  # shut eyes hide five other actions: mostly let them droop
     actions[shut] *= 1.0 if rng.random() < 0.35 else 0.5
+    for name in _RARE:  # a mouth in one of these shapes shows little of the others
+        actions[ACTION_INDEX[name]] *= rng.random() < 0.5
     for name, spread in _POSE_SPREAD.items():
         actions[ACTION_INDEX[name]] = rng.normal() * spread
     return FaceParams(person, clip_actions(actions), sample_scene(rng))
@@ -130,7 +134,7 @@ def _render_chunk(seed: int, start: int, count: int, spec: PreprocessSpec) -> Fa
     pixels, targets = [], []
     for index in range(start, start + count):
         params = random_face(seed, index)
-        picture = decode_image(encode_jpeg(render_face(params)), f"face {index}")
+        picture = decode_image(photograph_face(params), f"face {index}")
         pixels.append(transform(picture))
         targets.append(describe_face(params))
     return Faces(np.stack(pixels), np.stack(targets))

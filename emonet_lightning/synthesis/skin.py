@@ -1,20 +1,22 @@
-"""Skin: blurred strokes for relief and wrinkles, colour for blush, beard and freckles, drops for tears and sweat."""
+"""Skin: its colour and texture, wrinkles as blurred strokes, blush, beard and freckles, drops for tears and sweat."""
+
+from functools import cache
 
 import cv2
 import numpy as np
 
-from emonet_lightning.synthesis.canvas import SUPERSAMPLING, Canvas, tint
-from emonet_lightning.synthesis.geometry import SIDES, Curves, HeadFrame, smooth
+from emonet_lightning.synthesis.canvas import Canvas, blend, tint
+from emonet_lightning.synthesis.curves import SIDES, Curves, smooth
+from emonet_lightning.synthesis.geometry import HeadFrame
 from emonet_lightning.synthesis.identity import Identity
 
 _FLAT = 128
-_HALF = 1 / SUPERSAMPLING
+_TILE = 160
+_BRIEF = 4  # a colour that changes softly is drawn this many times smaller
 
 
-def shade_skin(
-    canvas: Canvas, person: Identity, a: dict[str, float], pixels: Curves, unit: float, light_side: float
-) -> None:
-    """Shade and colour the head that was filled with one colour.
+def shade_skin(canvas: Canvas, person: Identity, a: dict[str, float], pixels: Curves, unit: float) -> None:
+    """Colour the head, which was filled with one colour, and draw lines into it.
 
     Args:
         canvas: changed in place, inside the head's outline only.
@@ -22,129 +24,142 @@ def shade_skin(
         a: actions by name.
         pixels: projected curves.
         unit: pixels per face unit.
-        light_side: sign of the light's horizontal direction.
     """
-    side = canvas.pixels.shape[0]
-    head = pixels["head"] * SUPERSAMPLING
-    left, top = np.clip(np.floor(head.min(axis=0)).astype(int) // 2 * 2, 0, side - 8)
-    right, bottom = np.clip(np.ceil(head.max(axis=0)).astype(int) // 2 * 2 + 2, 8, side)
-    width, height = int(right - left), int(bottom - top)
-    offset = np.array([left, top]) * _HALF
+    rows, columns, offset = canvas.box(pixels["head"], margin=0)
+    region = canvas.pixels[rows, columns]
+    height, width = region.shape[:2]
+    if height < 8 or width < 8:
+        return
     local = {name: curve - offset for name, curve in pixels.items()}
-    broad = _relief(person, a, local, unit, light_side, (height // 2, width // 2))
-    fine = _lines(person, a, local, unit, (height, width))
-    shade = cv2.resize(broad, (width, height), interpolation=cv2.INTER_LINEAR)
-    factor = cv2.add(shade, fine, dtype=cv2.CV_32F)
     mask = np.zeros((height, width), dtype=np.uint8)
-    Canvas(mask).fill(local["head"], 255)
-    factor = (factor - 2 * _FLAT) * (mask * np.float32(1 / 255 / _FLAT)) + 1
-    region = canvas.pixels[top:bottom, left:right]
-    skin = cv2.multiply(region, cv2.merge([factor, factor, factor]), dtype=cv2.CV_8U)
-    if a["blush"] > 0.03:
-        skin = _blush(skin, a["blush"], local, unit)
-    region[:] = skin
+    Canvas(mask, canvas.scale).fill(local["head"], 255)
+    fine = _lines(person, a, local, unit, canvas.scale, (height, width))
+    texture = cv2.resize(_texture(person.texture_seed % 16), (width, height), interpolation=cv2.INTER_LINEAR)
+    factor = cv2.multiply(fine, texture, scale=1 / _FLAT, dtype=cv2.CV_32F) - 1
+    factor *= mask * np.float32(1 / 255)
+    factor += 1
+    glow = _glow(person, a, local, unit, (height, width), canvas.scale) * (mask * np.float32(1 / 255))
+    channels = [factor + strength * glow for strength in (np.float32(0.10), np.float32(-0.26), np.float32(-0.20))]
+    region[:] = cv2.multiply(region, cv2.merge(channels), dtype=cv2.CV_8U)
 
 
-def _relief(
-    person: Identity, a: dict[str, float], pixels: Curves, unit: float, light_side: float, shape: tuple[int, int]
+@cache
+def _texture(variant: int) -> np.ndarray:
+    """Blotches and pores of skin, float32 [_TILE, _TILE] around 1."""
+    rng = np.random.default_rng(1000 + variant)
+    noise = rng.standard_normal((_TILE, _TILE), dtype=np.float32)
+    blotches = cv2.GaussianBlur(noise, (0, 0), 6.0)
+    pores = cv2.GaussianBlur(rng.standard_normal((_TILE, _TILE), dtype=np.float32), (0, 0), 0.9)
+    return 1 + np.float32(0.016) * blotches / blotches.std() + np.float32(0.012) * pores / pores.std()
+
+
+def _lines(
+    person: Identity, a: dict[str, float], pixels: Curves, unit: float, scale: float, shape: tuple[int, int]
 ) -> np.ndarray:
-    """Broad light and shadow at half resolution, uint8, 128 where flat."""
-    broad = Canvas(np.full(shape, _FLAT, dtype=np.uint8))
-    small = unit * _HALF
-    for name, sign in SIDES:
-        broad.line(pixels[f"{name}_crease"] * _HALF, _FLAT - 22 - 22 * a["brow_lower"], 0.10 * small)
-        bag = 10 + 16 * a["cheek_raise"] + 10 * person.age
-        broad.line(pixels[f"{name}_bag"] * _HALF, _FLAT - bag, 0.04 * small)
-        bulge = 5 + 14 * a["cheek_raise"] + 7 * a["lip_corner_pull"]
-        broad.ellipse(pixels[f"{name}_cheek"][0] * _HALF, (0.17 * small, 0.11 * small), _FLAT + bulge)
-        broad.line(pixels[f"{name}_nose_side"] * _HALF, _FLAT - (26 if sign * light_side < 0 else 6), 0.06 * small)
-    nose = pixels["nose_bridge"]
-    broad.line(nose * _HALF, _FLAT + 16, 0.05 * small)
-    broad.ellipse(nose[-1] * _HALF, (0.06 * small, 0.05 * small), _FLAT + 20)
-    under = pixels["lower_outer"][3:-3] + np.array([0, 0.06 * unit])
-    broad.line(under * _HALF, _FLAT - 26 - 20 * a["chin_raise"], 0.05 * small)
-    return cv2.GaussianBlur(broad.pixels, (0, 0), 0.045 * unit)
-
-
-def _lines(person: Identity, a: dict[str, float], pixels: Curves, unit: float, shape: tuple[int, int]) -> np.ndarray:
     """Folds and wrinkles that actions press into the skin, uint8, 128 where flat."""
-    fine = Canvas(np.full(shape, _FLAT, dtype=np.uint8))
+    fine = Canvas(np.full(shape, _FLAT, dtype=np.uint8), scale)
     lines = 0.35 + 0.65 * person.age
 
     def stroke(points: np.ndarray, strength: float, width: float) -> None:
-        fine.line(points, _FLAT - min(100.0, strength), width * unit)
+        if strength >= 1:
+            fine.line(points, _FLAT - min(100.0, strength), width * unit)
 
     for name, sign in SIDES:
         lid = pixels[f"{name}_lid_up"]
         pressed = max(0.8 * a["lip_corner_pull"], a["nose_wrinkle"], a["upper_lip_raise"], 0.5 * a["lip_stretch"])
-        stroke(pixels[f"{name}_fold"], 8 + 14 * person.age + 60 * pressed, 0.022)
-        if a["cheek_raise"] > 0.2:
-            out = (lid[-1] - lid[0]) * 0.28
-            for angle in (-0.45, 0.0, 0.45):
-                turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-                stroke(np.stack([lid[-1] + 0.25 * out, lid[-1] + out @ turn]), 75 * a["cheek_raise"] * lines, 0.012)
-        if sign * a["dimpler"] > 0.1:
-            corner = pixels["upper_outer"][0 if sign < 0 else -1]
-            dent = corner + np.array([(sign * 0.035, -0.05), (sign * 0.04, 0.05)]) * unit
-            stroke(dent, 80 * abs(a["dimpler"]), 0.03)
+        stroke(pixels[f"{name}_fold"], 14 * person.age + 52 * pressed, 0.022)
+        stroke(pixels[f"{name}_bag"][2:-2], 10 * person.age + 26 * a["cheek_raise"], 0.016)
+        out = (lid[-1] - lid[0]) * 0.28
+        for angle in (-0.45, 0.0, 0.45):
+            turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+            stroke(np.stack([lid[-1] + 0.25 * out, lid[-1] + out @ turn]), 75 * a["cheek_raise"] * lines, 0.012)
+        corner = pixels["upper_outer"][0 if sign < 0 else -1]
+        dent = corner + np.array([(sign * 0.045, -0.06), (sign * 0.06, 0.0), (sign * 0.045, 0.06)]) * unit
+        stroke(smooth(dent), 50 * min(1.0, a["dimpler"] + max(0.0, sign * a["one_dimpler"])), 0.024)
         brow = pixels[f"{name}_brow"]
         for step in (0.13, 0.22, 0.31):
             for strength, inner, outer in ((a["inner_brow_raise"], 0, 6), (a["outer_brow_raise"], 5, 12)):
-                if strength > 0.15:
-                    stroke(brow[inner : outer + 1] - np.array([0, step * unit]), 55 * strength * lines, 0.014)
+                stroke(brow[inner : outer + 1] - np.array([0, step * unit]), 50 * strength * lines, 0.014)
     left, right = pixels["left_brow"][0], pixels["right_brow"][0]
     down = max(a["brow_lower"], 0.5 * a["nose_wrinkle"])
-    if down > 0.15:
-        for place in (0.3, 0.7):
-            foot = left + (right - left) * place
-            stroke(foot + np.array([(0, -0.09), (0, 0.05)]) * unit, 80 * down * (0.5 + 0.5 * lines), 0.018)
-    if a["nose_wrinkle"] > 0.15:
-        top, low = pixels["nose_bridge"][:2]
-        for share in (0.15, 0.5, 0.85):
-            bend = top + (low - top) * share + np.array([(-0.09, -0.02), (0, 0), (0.09, -0.02)]) * unit
-            stroke(bend, 85 * a["nose_wrinkle"], 0.014)
-    if a["chin_raise"] > 0.2:
-        place = pixels["chin"][0] - np.array([0, 0.03 * unit])
-        fine.ellipse(place, (0.10 * unit, 0.05 * unit), _FLAT - 18 * a["chin_raise"])
+    for place in (0.3, 0.7):
+        foot = left + (right - left) * place
+        stroke(foot + np.array([(0, -0.09), (0, 0.05)]) * unit, 70 * down * (0.5 + 0.5 * lines), 0.018)
+    top, low = pixels["nose_bridge"][:2]
+    for share in (0.15, 0.5, 0.85):
+        bend = top + (low - top) * share + np.array([(-0.09, -0.02), (0, 0), (0.09, -0.02)]) * unit
+        stroke(bend, 75 * a["nose_wrinkle"], 0.014)
+    pout = max(a["lip_pucker"], 0.6 * a["lip_tighten"])
+    for index in (3, 5, 7, 9):  # lips drawn together wrinkle the skin around them
+        for curve, away in (("upper_outer", -0.055), ("lower_outer", 0.055)):
+            root = pixels[curve][index]
+            stroke(np.stack([root, root + np.array([0.012 * (index - 6), away]) * unit]), 24 * pout, 0.010)
+    for name in ("upper_outer", "lower_outer"):
+        stroke(pixels[name][1:-1], 30 * a["lip_suck"], 0.03)
+    place = pixels["chin"][0] - np.array([0, 0.03 * unit])
+    for dx, dy in ((-0.06, 0.0), (0.05, 0.02), (0.0, -0.03), (-0.02, 0.05), (0.07, -0.03)):
+        spot = place + np.array([dx, dy]) * unit
+        fine.ellipse(spot, (0.022 * unit, 0.014 * unit), _FLAT - 34 * a["chin_raise"])
     if person.freckles > 0:
         rng = np.random.default_rng(person.texture_seed)
         for name, _ in SIDES:
-            for spot in rng.normal(size=(9, 2)) * (0.10, 0.06) * unit + pixels[f"{name}_cheek"][0]:
-                fine.ellipse(spot, (0.013 * unit, 0.013 * unit), _FLAT - 60 * person.freckles)
-    return cv2.GaussianBlur(fine.pixels, (0, 0), 0.012 * unit * SUPERSAMPLING)
+            for spot in rng.normal(size=(12, 2)) * (0.10, 0.06) * unit + pixels[f"{name}_cheek"][0]:
+                fine.ellipse(spot, (0.011 * unit, 0.011 * unit), _FLAT - 45 * person.freckles)
+    return cv2.GaussianBlur(fine.pixels, (0, 0), 0.012 * unit * scale)
 
 
-def _blush(skin: np.ndarray, strength: float, pixels: Curves, unit: float) -> np.ndarray:
-    height, width = skin.shape[:2]
-    red = Canvas(np.zeros((height // 2, width // 2), dtype=np.uint8))
+def _glow(
+    person: Identity, a: dict[str, float], pixels: Curves, unit: float, shape: tuple[int, int], scale: float
+) -> np.ndarray:
+    """Blood in cheeks, nose and chin, float32, about 0..1.3."""
+    height, width = shape
+    red = Canvas(np.zeros((height // _BRIEF + 1, width // _BRIEF + 1), dtype=np.uint8), scale / _BRIEF)
+    rosy, small = person.rosy * 0.55, unit
     for name, _ in SIDES:
-        red.ellipse(pixels[f"{name}_cheek"][0] * _HALF, (0.2 * unit * _HALF, 0.14 * unit * _HALF), 200)
-    glow = cv2.resize(cv2.GaussianBlur(red.pixels, (0, 0), 0.10 * unit), (width, height))
-    glow = glow * np.float32(strength / 255)
-    return cv2.add(skin, cv2.merge([glow * 24, glow * -36, glow * -28]), dtype=cv2.CV_8U)
+        strength = min(1.0, 0.75 * a["blush"] + rosy)
+        red.ellipse(pixels[f"{name}_cheek"][0], (0.19 * small, 0.14 * small), 255 * strength)
+    faint = 255 * min(1.0, 0.25 * a["blush"] + 0.7 * rosy)
+    red.ellipse(pixels["nose_bridge"][-1], (0.10 * small, 0.08 * small), faint)
+    red.ellipse(pixels["chin"][0], (0.12 * small, 0.08 * small), 0.6 * faint)
+    soft = cv2.GaussianBlur(red.pixels, (0, 0), 0.085 * unit * red.scale)
+    return cv2.resize(soft, (width, height)) * np.float32(1 / 255)
 
 
 def draw_beard(canvas: Canvas, person: Identity, pixels: Curves, unit: float) -> None:
     """Stubble (1), a moustache with goatee (2) or a full beard (3), with soft edges."""
     if not person.beard:
         return
-    side = canvas.pixels.shape[0]
-    mask = Canvas(np.zeros((side // 2, side // 2), dtype=np.uint8))
     head, lip, base = pixels["head"], pixels["upper_outer"], pixels["nose_base"]
-    moustache = np.concatenate([lip + np.array([0, 0.01 * unit]), (base[::-1] * 0.55 + lip[[11, 9, 6, 3, 1]] * 0.45)])
-    mask.fill(moustache * _HALF, 255)
+    rows, columns, offset = canvas.box(head[20:69], margin=0)
+    region = canvas.pixels[rows, columns]
+    height, width = region.shape[:2]
+    if height < 8 or width < 8:
+        return
+    mask = Canvas(np.zeros((height // 2 + 1, width // 2 + 1), dtype=np.uint8), canvas.scale / 2)
+    middle = base[::-1] * 0.45 + lip[[11, 9, 6, 3, 1]] * 0.55
+    mask.fill(np.concatenate([lip + np.array([0, 0.005 * unit]), middle]) - offset, 255)
+    low = pixels["lower_outer"]
     if person.beard == 2:
-        low = pixels["lower_outer"]
-        chin = np.concatenate([head[33:40], low[2:-2] + np.array([0, 0.07 * unit])])
-        mask.fill(chin * _HALF, 255)
+        chin = np.concatenate([head[37:52], low[2:-2] + np.array([0, 0.06 * unit])])
+        mask.fill(chin - offset, 255)
     else:
-        edge = np.concatenate([pixels["left_fold"][4:], pixels["lower_outer"], pixels["right_fold"][4:][::-1]])
-        mask.fill(np.concatenate([head[19:54], edge]) * _HALF, 255)
-        mask.fill(np.concatenate([head[19:22], pixels["right_fold"][4:][::-1]]) * _HALF, 255)
-    opacity = (0.0, 0.30, 0.85, 0.9)[person.beard] / 255
-    soft = cv2.resize(cv2.GaussianBlur(mask.pixels, (0, 0), 0.02 * unit), (side, side)) * np.float32(opacity)
-    colour = np.array(tint(person.hair, 0.75), dtype=np.float32)
-    canvas.pixels[:] = (canvas.pixels * (1 - soft[..., None]) + colour * soft[..., None]).astype(np.uint8)
+        edge = np.concatenate([pixels["left_fold"][5:], low + [0, 0.015 * unit], pixels["right_fold"][5:][::-1]])
+        mask.fill(np.concatenate([head[24:65], edge]) - offset, 255)
+    soft = cv2.resize(cv2.GaussianBlur(mask.pixels, (0, 0), 0.030 * unit * mask.scale), (width, height))
+    grain = cv2.resize(_grain(), (width, height), interpolation=cv2.INTER_LINEAR)
+    opacity = (0.0, 0.34, 0.80, 0.86)[person.beard]
+    inside = np.zeros((height, width), dtype=np.uint8)
+    Canvas(inside, canvas.scale).fill(head - offset, 255)
+    cover = cv2.min(cv2.multiply(soft, grain, scale=opacity, dtype=cv2.CV_8U), inside)
+    blend(region, tint(person.hair, 0.82), cover)
+
+
+@cache
+def _grain() -> np.ndarray:
+    """Hairs of a beard, float32 around 1."""
+    noise = np.random.default_rng(7).standard_normal((_TILE, _TILE), dtype=np.float32)
+    hairs = cv2.GaussianBlur(noise, (0, 0), sigmaX=0.6, sigmaY=2.0)
+    return 1 + np.float32(0.16) * hairs / hairs.std()
 
 
 def draw_drops(
@@ -153,17 +168,21 @@ def draw_drops(
     """Tears that run down from the lids, and sweat on the forehead."""
     wet = tint(person.skin, 1.16)
     bright = (245.0, 248.0, 250.0)
-    if a["tears"] > 0.12:
+    tears = a["tears"]
+    if tears > 0.02:
         for name, sign in SIDES:
             start = pixels[f"{name}_lid_low"][7]
-            length = 0.30 * min(1.0, 1.2 * a["tears"])
+            length, size = 0.32 * min(1.0, 1.2 * tears), min(1.0, 4 * tears)
             path = start + np.array([(0, 0.01), (sign * 0.02, 0.5 * length), (sign * 0.015, length)]) * unit
-            canvas.line(smooth(path), wet, 0.022 * unit)
-            canvas.ellipse(path[-1], (0.022 * unit, 0.032 * unit), wet)
-            canvas.ellipse(path[-1] - np.array([0.006, 0.008]) * unit, (0.010 * unit, 0.012 * unit), bright)
-    if a["sweat"] > 0.12:
+            canvas.ribbon(smooth(path), wet, 0.022 * size * unit)
+            canvas.ellipse(path[-1], (0.022 * size * unit, 0.032 * size * unit), wet)
+            canvas.ellipse(path[-1] - np.array([0.006, 0.008]) * unit, (0.010 * size * unit, 0.012 * size * unit), bright)
+    if a["sweat"] > 0.02:
         rng = np.random.default_rng(person.texture_seed + 1)
-        places = np.stack([rng.uniform(-0.5, 0.5, 6), rng.uniform(-0.66, -0.46, 6)], axis=1)
-        for place in frame.place(places[: 2 + round(4 * a["sweat"])]):
-            canvas.ellipse(place, (0.020 * unit, 0.030 * unit), wet)
-            canvas.ellipse(place - np.array([0.006, 0.010]) * unit, (0.009 * unit, 0.011 * unit), bright)
+        places = np.stack([rng.uniform(-0.5, 0.5, 7), rng.uniform(-0.62, -0.44, 7)], axis=1)
+        sizes = np.clip(8 * a["sweat"] - np.arange(7), 0, 1)  # one drop after another grows
+        for place, size in zip(frame.place(places, 0.45), sizes, strict=True):
+            if size > 0.1:
+                canvas.ellipse(place, (0.020 * size * unit, 0.030 * size * unit), wet)
+                shine = place - np.array([0.006, 0.010]) * size * unit
+                canvas.ellipse(shine, (0.009 * size * unit, 0.011 * size * unit), bright)
