@@ -1,0 +1,107 @@
+"""The page that a demonstration ends with: what was made, what came out, and every report behind it, in one file."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from emonet_lightning.demo.command import PAGE_FILE, SETS, Plan
+from emonet_lightning.io import atomic_write, make_folder, read_json
+from emonet_lightning.reporting.html_page import Chapter, html_page
+from emonet_lightning.reporting.markdown import number, table
+from emonet_lightning.synthesis.expressions import load_expressions
+from emonet_lightning.taxonomy import Taxonomy
+
+_TITLE = "From prompts to a blind study"
+_LAW = (
+    "Scores are **perceived** emotion: what raters see in a face, not what a person feels. The faces are drawn, the "
+    "experts and judges are simulated: nothing here is a figure about people, it shows that the chain works. Emotion "
+    "recognition at work and in education is banned in the EU (AI Act, Article 5(1)(f))."
+)
+_SETS = {"big": "pre-training, labels by a simulated machine", "binary": "fine-tuning, experts' yes and no",
+         "hq": "test, rated 0..7 by four of eight experts each"}  # fmt: skip
+
+
+def write_page(plan: Plan, seconds: Mapping[str, float]) -> None:
+    """Write `report.html` from the files of all steps.
+
+    Args:
+        plan: of the demonstration.
+        seconds: that each step took, by its title.
+
+    Raises:
+        MissingInputError: a file of a step is not there any more.
+    """
+    figures = make_folder(plan.out / "figures")
+    atomic_write(figures / "faces.png", _sheet(plan))
+    chapters = [
+        Chapter("What was done", "\n\n".join(_summary(plan, seconds)), plan.out),
+        Chapter("Faces, one for each emotion", "![Drawn faces](figures/faces.png)", plan.out),
+        Chapter("Balance of the prompts", "\n\n".join(_balance(plan)), plan.out / "1-design"),
+        *(
+            Chapter(title, (folder / name).read_text(), folder, folded=True)
+            for title, folder, name in (
+                ("The votes, in full", plan.out / "3-annotation" / "votes", "votes.md"),
+                ("The training, in full", plan.run, "report.md"),
+                ("Heads beside experts, in full", plan.run, "agreement.md"),
+                ("The blind study, in full", plan.out / "6-study" / "analysis", "preference.md"),
+            )
+        ),
+    ]
+    atomic_write(plan.out / PAGE_FILE, html_page(_TITLE, chapters))
+
+
+def _summary(plan: Plan, seconds: Mapping[str, float]) -> Iterator[str]:
+    yield _LAW
+    yield table(("set", "faces", "for"), [(name, f"{plan.counts[name]:,}", _SETS[name]) for name in SETS])
+    results = read_json(plan.run / "results.json")
+    yield (
+        f"Tested on {plan.counts['hq']} faces of persons that no training saw. Mean over emotions, with the 95 % "
+        "interval over images; the last row is one expert with the others."
+    )
+    figures = (("Spearman with the mean rating", "spearman"), ("AUROC", "auroc"), ("average precision", "average_precision"))
+    yield table(
+        ("", *(title for title, _ in figures)),
+        [
+            (who, *(_with_interval(results, f"test/{prefix}{name}") for _, name in figures))
+            for who, prefix in (("heads", ""), ("one expert", "rater_"))
+        ],
+    )
+    study = read_json(plan.out / "6-study" / "analysis" / "preference.json")
+    yield _preference(study)
+    yield table(("step", "seconds"), [(title, f"{value:.0f}") for title, value in seconds.items()])
+
+
+def _with_interval(results: Mapping[str, Any], name: str) -> str:
+    low, high = results.get(f"{name}/low"), results.get(f"{name}/high")
+    value = number(results.get(name))
+    return value if low is None or high is None else f"{value} [{number(low)}, {number(high)}]"
+
+
+def _preference(study: Mapping[str, Any]) -> str:
+    overall = study["overall"]
+    return (
+        f"**Blind study:** the heads' list was preferred to the experts' median in {100 * overall['value']:.1f} % of "
+        f"{overall['n']} comparisons [{100 * overall['low']:.1f}, {100 * overall['high']:.1f}]."
+    )
+
+
+def _balance(plan: Plan) -> Iterator[str]:
+    for name in SETS:
+        yield f"**{name}**: {plan.counts[name]:,} prompts"
+        yield f"![Images of each pair of levels]({name}.balance.png)"
+
+
+def _sheet(plan: Plan) -> bytes:
+    """Draw the first face of each emotion in the set that experts rated."""
+    from emonet_lightning.reporting.face_sheets import Cell, Sheet, draw_sheet
+
+    faces = plan.faces("hq")
+    first: dict[str, int] = {}
+    for index, record in enumerate(faces.prompts.records):
+        first.setdefault(record["prompted"], index)
+    taxonomy = Taxonomy.load("emonet40")
+    cells = [
+        Cell(taxonomy.names[taxonomy.slugs.index(slug)], faces.params(first[slug]))
+        for slug in load_expressions().slugs
+        if slug in first
+    ]
+    return draw_sheet(Sheet("Drawn for the prompts of the test set", 8, cells), 128)
