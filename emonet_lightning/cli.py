@@ -104,6 +104,26 @@ COMMANDS = {
         ("design",),
         "generate the images of a design with a diffusion pipeline, as a packed set",
     ),
+    "preference design": Command(
+        "emonet_lightning.annotation.preference_commands:design_command",
+        (),
+        "pairs of a blind study of what people prefer, experts or systems, and its sealed key",
+    ),
+    "preference simulate": Command(
+        "emonet_lightning.annotation.preference_commands:simulate_command",
+        (),
+        "simulated judges answer a study",
+    ),
+    "preference analyse": Command(
+        "emonet_lightning.annotation.preference_commands:analyse_command",
+        ("answers",),
+        "preferred in p % of comparisons, with intervals, by emotion and judge",
+    ),
+    "preference power": Command(
+        "emonet_lightning.annotation.preference_commands:power_command",
+        (),
+        "how many comparisons a study needs",
+    ),
     "synthesize experts": Command(
         "emonet_lightning.synthesis.experts_command:experts_command",
         (),

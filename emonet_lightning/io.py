@@ -46,12 +46,13 @@ def make_folder(path: Path | str) -> Path:
     return path
 
 
-def atomic_write(path: Path | str, content: bytes | str | Callable[[Path], None]) -> str:
+def atomic_write(path: Path | str, content: bytes | str | Callable[[Path], None], mode: int = 0o666) -> str:
     """Write a file so that it is whole or absent, whatever kills the process.
 
     Args:
         path: target; its folder is created.
         content: bytes, text, or a function that writes a file at the temporary path it is given.
+        mode: permissions, less the process's umask; 0o600 keeps a secret from other users, from its first byte on.
 
     Returns:
         Hex sha256 of what was written.
@@ -69,7 +70,7 @@ def atomic_write(path: Path | str, content: bytes | str | Callable[[Path], None]
         stream.write_halves(data)
         return stream.hexdigest()
 
-    return _atomic_write(path, fill, lambda digest: path)[1]
+    return _atomic_write(path, fill, lambda digest: path, mode)[1]
 
 
 def atomic_write_named(folder: Path | str, write: Callable[[BinaryIO], None], name: Callable[[str], str]) -> Path:
@@ -114,7 +115,7 @@ def _streaming(write: Callable[[BinaryIO], None]) -> Callable[[Path, HashingStre
 
 
 def _atomic_write(
-    path: Path, fill: Callable[[Path, HashingStream], str], target_of: Callable[[str], Path]
+    path: Path, fill: Callable[[Path, HashingStream], str], target_of: Callable[[str], Path], mode: int = 0o666
 ) -> tuple[Path, str]:
     make_folder(path.parent)
     failure = fail_points(path.name)
@@ -123,7 +124,7 @@ def _atomic_write(
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as stream:
-                os.fchmod(handle, 0o666 & ~_umask())
+                os.fchmod(handle, mode & ~_umask())
                 failure("opened")
                 digest = fill(temporary, HashingStream(stream, failure))
             failure("written")

@@ -9,11 +9,10 @@ from scipy import stats
 from emonet_lightning.cli import main
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.evaluation.bootstrap import draws
+from emonet_lightning.evaluation.multiple_comparisons import false_discovery, holm
 from emonet_lightning.sweeping.ablation import (
     differences,
-    false_discovery,
     hedges,
-    holm,
     optimism,
     pareto,
     t_interval,

@@ -1,1 +1,1 @@
-"""Annotation with people: campaigns in a Label Studio server of the user's, reached over HTTP; imports no Lightning."""
+"""Annotation with people: campaigns in a Label Studio server of the user's, blind preference studies; no Lightning."""

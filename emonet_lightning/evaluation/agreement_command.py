@@ -15,9 +15,9 @@ from emonet_lightning.options import pairs
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.ratings.image_facts import image_facts
 from emonet_lightning.ratings.index_map import read_index_map
-from emonet_lightning.ratings.panel import Panel, SystemScores
+from emonet_lightning.ratings.panel import SystemScores
 from emonet_lightning.ratings.panel_files import read_panel
-from emonet_lightning.ratings.systems import Duplicates, Missing, read_scores
+from emonet_lightning.ratings.systems import Duplicates, Missing, read_named_scores
 from emonet_lightning.taxonomy import Taxonomy
 
 AGREEMENT_FILE = "agreement.json"
@@ -104,7 +104,7 @@ def agreement_command(
         panel = panel._replace(prompted=[spec.slugs[spec.index(name, prompts)] for name in asked])
     if groups is not None:
         panel = panel._replace(groups=list(image_facts(groups, "group", panel.images, rows)))
-    own = [_own(word, spec, panel, rows, missing, duplicates) for word in system or []]
+    own = [read_named_scores(word, spec, panel.images, rows, missing, duplicates) for word in system or []]
     systems = [*own, *systems]
     if subject is not None and subject not in [s.name for s in systems]:
         raise UsageError(f"--subject '{subject}': no such system; {nearest(subject, [s.name for s in systems])}")
@@ -145,15 +145,6 @@ def _factors(rescale: dict[str, float] | str | None) -> dict[str, float]:
         return {name: float(factor) for name, factor in (pairs("rescale", rescale) or {}).items()}
     except ValueError:
         raise UsageError(f"--rescale '{rescale}': write NAME=FACTOR with a number") from None
-
-
-def _own(
-    word: str, taxonomy: Taxonomy, panel: Panel, rows: dict[str, int] | None, missing: Missing, duplicates: Duplicates
-) -> SystemScores:
-    name, found, path = word.partition("=")
-    if not found or not name.strip() or not path:
-        raise UsageError(f"--system '{word}': write NAME=FILE")
-    return read_scores(path, taxonomy, panel.images, name, index_map=rows, missing=missing, duplicates=duplicates)
 
 
 def _check_names(raters: list[str], systems: list[SystemScores]) -> None:

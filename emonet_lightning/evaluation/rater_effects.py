@@ -1,4 +1,4 @@
-"""What sets a rater apart from the others who rated the same images: bias, use of the scale, and whether they looked."""
+"""What sets a rater apart from others who rated the same images: bias, use of the scale, and whether they looked."""
 
 from typing import NamedTuple
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emonet_lightning.errors import DataError, nearest
+from emonet_lightning.errors import DataError, UsageError, nearest
 from emonet_lightning.ratings.cells import Cells, read_cells
 from emonet_lightning.ratings.files import open_table
 from emonet_lightning.ratings.index_map import ImageNames
@@ -74,6 +74,25 @@ def read_scores(
     notes = [f"{loose} images were found by name without folder and extension, or by row"] if loose else []
     scores = scores_of(cells, 0, name, place, len(images), taxonomy, missing, duplicates, factor)
     return scores._replace(notes=(*notes, *scores.notes))
+
+
+def read_named_scores(
+    word: str,
+    taxonomy: Taxonomy,
+    images: Sequence[str],
+    rows: dict[str, int] | None,
+    missing: Missing,
+    duplicates: Duplicates,
+) -> SystemScores:
+    """Read the scores of an option `--system NAME=FILE`; `rows` is the index map, all else as for `read_scores`.
+
+    Raises:
+        UsageError: not NAME=FILE.
+    """
+    name, found, path = word.partition("=")
+    if not found or not name.strip() or not path:
+        raise UsageError(f"--system '{word}': write NAME=FILE")
+    return read_scores(path, taxonomy, images, name, index_map=rows, missing=missing, duplicates=duplicates)
 
 
 def _once_each(

@@ -60,8 +60,8 @@ def write_experts_report(
         "drawn from a model, to test what is computed from answers.",
         table(["figure", "released", "simulated"], ([figure, number(a), number(b)] for figure, a, b in rows)),
         "![alpha and anchor](figures/experts.png)",
-        "How often an emotion is above 0 in the released ratings is not published: the preset takes it in proportion to "
-        "how often an emotion's prompt was confirmed by the first vote. Which emotions are taken for each other, "
+        "How often an emotion is above 0 in the released ratings is not published: the preset takes it in proportion "
+        "to how often an emotion's prompt was confirmed by the first vote. Which emotions are taken for each other, "
         "attention, and use of the scale are set, not fitted: the published figures do not tell them apart.",
         table(
             ["emotion", "alpha", "simulated", "anchor", "simulated", "above 0", "three yes", "simulated"],
@@ -129,8 +129,17 @@ def agreement_figure(
         ends = [min(x.min(), y.min()) - 0.04, max(x.max(), y.max()) + 0.06]
         axes.plot(ends, ends, color=DARK, linewidth=0.8, zorder=1)
         axes.scatter(x, y, s=22, color=colour, alpha=0.8, linewidth=0, zorder=2)
-        for k in np.argsort(-np.abs(y - x))[:2]:
-            axes.annotate(names[k], (x[k], y[k]), xytext=(5, -10), textcoords="offset points", fontsize=7)
+        k = int(np.argmax(np.abs(y - x)))
+        line = {"arrowstyle": "-", "color": DARK, "linewidth": 0.6}
+        axes.annotate(
+            f"{names[k]} {y[k] - x[k]:+.3f}",
+            xy=(x[k], y[k]),
+            xytext=(0.97, 0.05),
+            textcoords="axes fraction",
+            arrowprops=line,
+            fontsize=8,
+            ha="right",
+        )
         axes.set(xlim=ends, ylim=ends, aspect="equal")
     figure.suptitle("One dot per emotion; on the line, simulated experts answer like the released ones", fontsize=10)
     return figure

@@ -15,8 +15,9 @@ from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.callbacks import METRICS_FILE
 from emonet_lightning.errors import UsageError, nearest
 from emonet_lightning.evaluation.columns import Array
+from emonet_lightning.evaluation.multiple_comparisons import false_discovery, holm
 from emonet_lightning.reporting.run_record import SCORE
-from emonet_lightning.sweeping.ablation import differences, false_discovery, holm, optimism, pareto
+from emonet_lightning.sweeping.ablation import differences, optimism, pareto
 from emonet_lightning.sweeping.finished import TrialRun
 from emonet_lightning.sweeping.points import SEED, Scored, comparable, factors_of, level
 from emonet_lightning.sweeping.record import values_of

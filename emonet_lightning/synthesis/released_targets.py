@@ -1,4 +1,4 @@
-"""What simulated experts are compared with: figures of the released ratings and votes, and the same of simulated ones."""
+"""What simulated experts are compared with: figures of the released ratings and votes, and how to compute them."""
 
 from importlib import resources
 from typing import Any, NamedTuple
