@@ -101,7 +101,8 @@ def test_planted_votes_come_back_as_targets_to_train_on(server, small_sets, tmp_
     words = ["pack", str(small_sets["binary"]), "--labels", str(tables / "votes.csv"), "--unmatched", "skip"]
     assert main([*words, "--out", str(tmp_path / "voted"), "--progress=false"]) == 0
     packed = PackedSet.open(tmp_path / "voted")
-    target, mask, _, _ = binary_labels(packed.ratings(), len(packed), FORTY)
+    labels = binary_labels(packed.ratings(), len(packed), FORTY)
+    target, mask = labels.target, labels.mask
     for question in campaign.questions:
         cell = packed.keys.index(question.image), FORTY.slugs.index(question.subject)
         outcome = wanted.get(question.id, "contrast")

@@ -95,8 +95,8 @@ def agreement(campaign: Campaign, answers: Sequence[Answer]) -> list[str]:
         if full["value"] is None:
             return ["no target has two votes yet"]
         return [
-            f"of {full['n']} targets with two votes or more, {full['value']:.0%} [{full['low']:.0%}, {full['high']:.0%}] "
-            "are agreed on (in sequential voting: all yes so far)"
+            f"of {full['n']} targets with two votes or more, raters agree on {full['value']:.0%} "
+            f"[{full['low']:.0%}, {full['high']:.0%}] (in sequential voting: all said yes)"
         ]
     values = rating_array(campaign, answers)
     several_n = 0 if values is None else int(((~np.isnan(values).all(axis=2)).sum(axis=1) > 1).sum())

@@ -108,15 +108,19 @@ class ImageFiles:
 def ratings_fingerprint(ratings: Ratings) -> str:
     """Digest of all answers."""
     columns = (ratings.row, ratings.rater, ratings.slug_index, ratings.value.astype(float))
-    return fingerprint([ratings.raters, ratings.slugs, *(column.tolist() for column in columns)])
+    silent = [] if ratings.silent is None or not len(ratings.silent) else [ratings.silent.tolist()]
+    return fingerprint([ratings.raters, ratings.slugs, *(column.tolist() for column in columns), *silent])
 
 
 def answers_of(ratings: Ratings, starts: np.ndarray, row: int) -> dict[str, dict[str, float]]:
-    """Return the answers about one row as rater -> {slug: value}."""
+    """Return the answers about one row as rater -> {slug: value}; nothing of a rater who left all untouched."""
     result: dict[str, dict[str, float]] = {}
     for entry in range(starts[row], starts[row + 1]):
         answers = result.setdefault(ratings.raters[ratings.rater[entry]], {})
         answers[ratings.slugs[ratings.slug_index[entry]]] = float(ratings.value[entry])
+    if ratings.silent is not None:
+        for rater in ratings.silent[ratings.silent[:, 0] == row, 1].tolist():
+            result.setdefault(ratings.raters[rater], {})
     return result
 
 

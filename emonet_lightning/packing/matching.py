@@ -92,6 +92,8 @@ def match(files: list[str], root: Path, labels: Labels, unmatched: Unmatched, na
     row_of = [names.find(key, str(labels.path)) for key in labels.ratings.keys]
     rated = np.zeros(len(labels.extra), dtype=bool)
     rated[labels.ratings.row] = True
+    if labels.ratings.silent is not None:
+        rated[labels.ratings.silent[:, 0]] = True
     claimed: dict[int, int] = {}
     for row, image in enumerate(row_of):
         if image is not None and claimed.setdefault(image, row) != row:
@@ -131,11 +133,16 @@ def reorder(labels: Labels, rows: list[int]) -> tuple[Ratings, list[dict[str, st
     new_row[rows] = np.arange(len(rows))
     keep = np.flatnonzero(new_row[old.row] >= 0)
     keep = keep[np.argsort(new_row[old.row[keep]], kind="stable")]
+    silent = old.silent
+    if silent is not None:
+        silent = silent[new_row[silent[:, 0]] >= 0]
+        silent = np.stack([new_row[silent[:, 0]], silent[:, 1]], axis=1)
     ratings = old._replace(
         row=new_row[old.row[keep]],
         rater=old.rater[keep],
         slug_index=old.slug_index[keep],
         value=old.value[keep],
         keys=[old.keys[row] for row in rows],
+        silent=silent,
     )
     return ratings, [labels.extra[row] for row in rows]

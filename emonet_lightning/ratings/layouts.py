@@ -137,8 +137,17 @@ def _collect(cells: Cells, taxonomy: Taxonomy, num_left_out: int) -> Labels:
             f"{table.lines[other]}; keep one"
         )
     values = cells.value[first].astype(np.float32)
+    empty = np.bincount(cells.sheet, minlength=len(cells.sheet_row)) == 0
+    silent = np.stack([cells.image[cells.sheet_row[empty]], cells.sheet_rater[empty]], axis=1)
     ratings = Ratings(
-        unique[:, 0], unique[:, 1], list(cells.raters), unique[:, 2], list(taxonomy.slugs), values, list(cells.images)
+        row=unique[:, 0],
+        rater=unique[:, 1],
+        raters=list(cells.raters),
+        slug_index=unique[:, 2],
+        slugs=list(taxonomy.slugs),
+        value=values,
+        keys=list(cells.images),
+        silent=silent if cells.layout == "annotations" and cells.raters_named else None,
     )
     kind: Kind = "binary" if cells.is_yes_no else "rated" if cells.raters_named else "dense"
     other_columns = [column for column in range(len(table.header)) if column not in cells.used]
