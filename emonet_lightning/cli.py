@@ -37,7 +37,7 @@ class Command(NamedTuple):
 
 INTERRUPTIBLE = {
     "fit", "validate", "test", "predict", "pack", "verify", "embed", "pretrain-encoder", "sweep", "synthesize",
-    "annotate",
+    "annotate", "demo",
 }  # fmt: skip
 """Commands that look between two items whether they were asked to stop; the others answer Ctrl-C as Python does."""
 UNSAFE_LOADING = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
@@ -143,6 +143,7 @@ COMMANDS = {
     "annotate export": Command(
         "emonet_lightning.annotation.commands:export_command", ("folder",), "answers as tables for evaluate and pack"
     ),
+    "demo": Command("emonet_lightning.demo.command:demo_command", (), "the whole chain at small size, and one page about it"),
     "pretrain-encoder": Command(
         "emonet_lightning.synthesis.pretrain_encoder:pretrain_encoder_command",
         (),

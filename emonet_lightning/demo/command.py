@@ -180,7 +180,7 @@ def _study(plan: Plan) -> None:
     from emonet_lightning.demo.study import write_choices
     from emonet_lightning.predict import predict_command
 
-    folder, sealed = make_folder(plan.out / "6-study"), make_folder(plan.out / "6-study" / "sealed")
+    folder, sealed = make_folder(plan.out / "6-study"), make_folder(plan.out / "7-sealed-key")
     scores = str(folder / "scores.csv")
     predict_command(str(plan.out / "4-sets" / "hq"), scores, run=str(plan.run), values="mean_subtracted")
     pairs, key = str(folder / "pairs.jsonl"), str(sealed / "key.json")

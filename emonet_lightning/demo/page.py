@@ -57,11 +57,11 @@ def _summary(plan: Plan, seconds: Mapping[str, float]) -> Iterator[str]:
         f"Tested on {plan.counts['hq']} faces of persons that no training saw. Mean over emotions, with the 95 % "
         "interval over images; the last row is one expert with the others."
     )
-    figures = (("Spearman with the mean rating", "spearman"), ("AUROC", "auroc"), ("average precision", "average_precision"))
+    figures = {"Spearman with the mean rating": "spearman", "AUROC": "auroc", "average precision": "average_precision"}
     yield table(
-        ("", *(title for title, _ in figures)),
+        ("", *figures),
         [
-            (who, *(_with_interval(results, f"test/{prefix}{name}") for _, name in figures))
+            (who, *(_with_interval(results, f"test/{prefix}{name}") for name in figures.values()))
             for who, prefix in (("heads", ""), ("one expert", "rater_"))
         ],
     )

@@ -1,7 +1,5 @@
 """The command `synthesize experts`: simulated ratings and votes with their truth, and the fit of the experts."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,14 +10,13 @@ from emonet_lightning.evaluation.vote_file import read_votes
 from emonet_lightning.io import atomic_write, make_folder, write_json
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.ratings.consensus import binary_questions
-from emonet_lightning.ratings.long_form import Ratings
-from emonet_lightning.ratings.panel import Panel
 from emonet_lightning.ratings.systems import read_scores
 from emonet_lightning.ratings.tables import find_column, read_table
 from emonet_lightning.synthesis import fit_experts
 from emonet_lightning.synthesis.experts import Truth, draw_truth, rate_images, signal_of, vote_on_images
 from emonet_lightning.synthesis.expressions import MAX_INTENSITY, load_expressions, perform
 from emonet_lightning.synthesis.identity import sample_identity
+from emonet_lightning.synthesis.rater_files import ratings_text, truth_text, votes_text
 from emonet_lightning.synthesis.rater_presets import RELEASED_FILE, load_preset, released
 from emonet_lightning.synthesis.raters import Rater, draw_raters
 from emonet_lightning.synthesis.released_targets import rating_figures, vote_figures
@@ -95,8 +92,8 @@ def experts_command(
         "emotions": taxonomy.slugs,
         "raters": [_planted(rater) for rater in people],
     }
-    atomic_write(folder / "hq.csv", _ratings_text(panel, taxonomy))
-    atomic_write(folder / "truth.csv", _truth_text(panel.images, shown.intensities, taxonomy))
+    atomic_write(folder / "hq.csv", ratings_text(panel, taxonomy))
+    atomic_write(folder / "truth.csv", truth_text(panel.images, shown.intensities, taxonomy))
     asked = None
     if num_voted:
         faces = draw_truth(num_voted, released()[1], seed + 1)
@@ -110,7 +107,7 @@ def experts_command(
         )
         prompted: list[str | None] = [given.slugs[k] for k in faces.prompted]
         planted["voters"] = [_planted(rater) for rater in voters]
-        atomic_write(folder / "binary.csv", _votes_text(given, faces.prompted))
+        atomic_write(folder / "binary.csv", votes_text(given, faces.prompted))
         if num_voted >= 2 * len(taxonomy):
             asked = vote_figures(given, binary_questions(given, prompted))
     write_json(folder / "planted.json", planted)
@@ -155,40 +152,3 @@ def _planted(rater: Rater) -> dict[str, Any]:
     }
     keys = ("name", "leniency", "scale", "attention", "confusion", "mood", "lapse", "vote_leniency")
     return {key: getattr(rater, key) for key in keys} | every
-
-
-def _ratings_text(panel: Panel, taxonomy: Taxonomy) -> str:
-    names = [f"{dimension.family}|{dimension.name}" for dimension in taxonomy.dimensions]
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["image", "annotator", "human", "annotations"])
-    for image, row in enumerate(panel.order):
-        for rater in sorted(np.flatnonzero(row >= 0), key=lambda r: row[r]):
-            levels = panel.values[image, rater]
-            answers = {names[k]: int(levels[k]) for k in np.flatnonzero(levels > 0)}
-            rows.writerow([panel.images[image], panel.raters[rater], True, str(answers)])
-    return text.getvalue()
-
-
-def _truth_text(images: list[str], intensities: Array, taxonomy: Taxonomy) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["image", *taxonomy.slugs])
-    for image, row in zip(images, intensities, strict=True):
-        rows.writerow([image, *(f"{value:.4f}" for value in row)])
-    return text.getvalue()
-
-
-def _votes_text(ratings: Ratings, prompted: Array) -> str:
-    names = Taxonomy.load("emonet40").names
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["path", "annotator", "value", "emotion", "prompted"])
-    for row, rater, emotion, value in zip(*(part.tolist() for part in _columns(ratings)), strict=True):
-        target = names[int(prompted[row])]
-        rows.writerow([ratings.keys[row], ratings.raters[rater], value > 0, names[emotion], target])
-    return text.getvalue()
-
-
-def _columns(ratings: Ratings) -> tuple[Array, ...]:
-    return ratings.row, ratings.rater, ratings.slug_index, ratings.value

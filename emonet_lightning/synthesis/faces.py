@@ -94,7 +94,7 @@ class RenderedFaces:
 
     def fingerprint(self) -> str:
         """Digest of the arguments and of the renderer's code: equal digests mean equal samples."""
-        return fingerprint([self.which, self.count, self.seed, self.size, _code_digest()])
+        return fingerprint([self.which, self.count, self.seed, self.size, code_digest()])
 
     def _person_number(self, index: int) -> int:
         return index // _FACES_PER_PERSON[self.which]
@@ -148,7 +148,8 @@ def _named(levels: Sequence[int] | np.ndarray) -> dict[str, float]:
 
 
 @cache
-def _code_digest() -> str:
+def code_digest() -> str:
+    """Digest of all that decides how a face is drawn and what simulated observers say of it."""
     folder = resources.files("emonet_lightning.synthesis")
     names = ["actions", "canvas", "expressions", "faces", "features", "geometry", "identity", "rater_presets", "raters"]
     names.append("renderer")

@@ -123,11 +123,20 @@ class Scene:
     """Height of the middle of a bar or patch, face units."""
 
 
-def sample_identity(rng: np.random.Generator, num_habits: int) -> Identity:
-    """Draw a person; `num_habits` is the number of actions that each gets a personal strength."""
+def sample_identity(
+    rng: np.random.Generator, num_habits: int, *, age: float | None = None, masculine: float | None = None
+) -> Identity:
+    """Draw a person.
+
+    Args:
+        rng: source of chance; what is given below changes nothing else that is drawn.
+        num_habits: number of actions that each gets a personal strength.
+        age: 0 young to 1 old; drawn by default.
+        masculine: 0 to 1; drawn by default.
+    """
     n = rng.normal(size=40).clip(-2, 2)
     u = rng.random(32)
-    age = float(u[0])
+    age = float(u[0]) if age is None else age
     tone = u[1] * (len(_SKIN) - 1)
     skin = _mix(_SKIN, tone) * (1 + 0.03 * n[0]) + n[1] * np.array([2.0, 0.0, -2.0])
     dark = tone / (len(_SKIN) - 1)
@@ -136,7 +145,7 @@ def sample_identity(rng: np.random.Generator, num_habits: int) -> Identity:
     grey = float(np.clip((age - 0.5) * 3 * u[3], 0, 0.95))
     hair = hair * (1 - grey) + _GREY * grey
     eyes = _EYES[int(u[4] * len(_EYES))] if dark < 0.45 else _EYES[int(u[4] * 2)]
-    masculine = float(np.clip(1.3 * u[5] - 0.15, 0, 1))
+    masculine = float(np.clip(1.3 * u[5] - 0.15, 0, 1)) if masculine is None else masculine
     man = masculine - 0.5
     has_beard = masculine > 0.6 and u[6] < 0.5
     made_up = (1 - masculine) * u[7]
