@@ -110,7 +110,7 @@ COMMANDS = {
         "pairs of a blind study of what people prefer, experts or systems, and its sealed key",
     ),
     "preference simulate": Command(
-        "emonet_lightning.annotation.preference_commands:simulate_command",
+        "emonet_lightning.annotation.preference_trials:simulate_command",
         (),
         "simulated judges answer a study",
     ),
@@ -120,7 +120,7 @@ COMMANDS = {
         "preferred in p % of comparisons, with intervals, by emotion and judge",
     ),
     "preference power": Command(
-        "emonet_lightning.annotation.preference_commands:power_command",
+        "emonet_lightning.annotation.preference_trials:power_command",
         (),
         "how many comparisons a study needs",
     ),

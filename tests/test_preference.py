@@ -86,7 +86,7 @@ def answer(study, tmp_path):
 
 
 def test_lists_have_the_strongest_first_ties_by_alphabet_and_nothing_at_zero():
-    names = ["Pride", "Awe", "Relief", "Anger", "Shame", "Doubt", "Fear"]
+    names = ["Shame", "Awe", "Relief", "Anger", "Pride", "Doubt", "Fear"]
     values = np.array([2.0, 5.0, 2.0, 0.0, 2.0, -1.0, np.nan])
     assert top_emotions(values, names) == ["Awe", "Pride", "Relief", "Shame"]
     assert top_emotions(values, names, most=2) == ["Awe", "Pride"]
@@ -286,6 +286,8 @@ def test_a_planted_preference_and_its_emotions_are_found():
     assert rows["1"]["value"] < 0.3
     assert min(rows[str(n)]["p_holm"] for n in range(2, 8)) > 0.05
     assert found["overall"]["low"] < 0.5 < found["overall"]["high"]
+    least = min(rows.values(), key=lambda row: row["p"])
+    assert least["p_holm"] == pytest.approx(8 * least["p"]), "corrected for eight emotions"
 
 
 def test_sign_flips_count_images_and_not_answers():
@@ -314,6 +316,15 @@ def test_log_odds_give_the_planted_share_on_average(preference, spread):
     mean = log_odds_of(preference, spread)
     drawn = mean + spread * np.random.default_rng(0).normal(size=400_000)
     assert (1 / (1 + np.exp(-drawn))).mean() == pytest.approx(preference, abs=0.002)
+
+
+def test_careless_judges_have_no_preference():
+    people = Judges(5, image_sd=0.0, judge_sd=0.0)
+    shares = [
+        (simulated_study(2000, 2, 0.2, people._replace(careless=share), np.random.default_rng(0)).winner == 1).mean()
+        for share in (0.0, 0.5, 1.0)
+    ]
+    assert shares == pytest.approx([0.2, 0.35, 0.5], abs=0.025)
 
 
 def four_systems(num_images=150, seed=0, side=0.0):

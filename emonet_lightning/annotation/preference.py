@@ -103,28 +103,31 @@ def design(
     lists = [
         [top_emotions(system.scores[row, : len(emotions)], emotions, least, most) for row in rows] for system in systems
     ]
-    scored = [~np.isnan(system.scores[rows, : len(emotions)]).all(axis=1) for system in systems]
+    scored = [np.asarray((~np.isnan(system.scores[rows, : len(emotions)])).any(axis=1)) for system in systems]
     found: list[tuple[str, list[str], list[str], dict[str, Any]]] = []
     left_out: dict[tuple[int, int], Counter[str]] = {}
     for a, b in combinations(range(len(systems)), 2):
         count = left_out[a, b] = Counter()
-        for place, row in enumerate(rows.tolist()):
+        shown = []
+        for place in range(len(rows)):
             first, second = lists[a][place], lists[b][place]
             if not (scored[a][place] and scored[b][place]):
-                count["not_scored"] += 1
+                what = "not_scored"
             elif first == second:
-                count["equal"] += 1
-            elif not (first and second) and not show_empty:
-                count["empty"] += 1
+                what = "equal"
             else:
-                count["shown"] += 1
-                about = None if prompted is None else prompted[row]
-                about = about or taxonomy.slugs[taxonomy.index((lists[0][place] or first or second)[0])]
-                sides = [(names[a], first), (names[b], second)]
-                if rng.random() < 0.5:
-                    sides.reverse()
-                secret = {"image": images[row], "emotion": about, "left": sides[0][0], "right": sides[1][0]}
-                found.append((images[row], sides[0][1], sides[1][1], secret))
+                what = "shown" if show_empty or (first and second) else "empty"
+            count[what] += 1
+            shown += [place] if what == "shown" else []
+        # half of them turned round, at random: a habit of one side favours neither system
+        turned = rng.permutation((np.arange(len(shown)) + rng.integers(2)) % 2)
+        for place, is_turned in zip(shown, turned.tolist(), strict=True):
+            about = None if prompted is None else prompted[rows[place]]
+            about = about or taxonomy.slugs[taxonomy.index((lists[0][place] or lists[a][place] or lists[b][place])[0])]
+            left, right = (b, a) if is_turned else (a, b)
+            image = images[rows[place]]
+            secret = {"image": image, "emotion": about, "left": names[left], "right": names[right]}
+            found.append((image, lists[left][place], lists[right][place], secret))
     if not found:
         raise DataError(
             f"no image has two lists of {' and '.join(names)} that differ; lower --least, or check the files"

@@ -92,7 +92,7 @@ def simulated_study(
     """Return the answers of a study of two systems, the second preferred to the first in this share of comparisons."""
     mean = log_odds_of(preference, float(np.hypot(judges.image_sd, judges.judge_sd)))
     image, rater = assign(num_images, per_image, judges.num_judges, rng)
-    left = rng.integers(0, 2, num_images)[image]
+    left = rng.permutation(np.arange(num_images) % 2)[image]
     chose_left = choose(left, 1 - left, image, rater, np.array([0.0, mean]), judges, rng)
     return Answers(
         pair=image,

@@ -49,19 +49,15 @@ def rater_effects(values: ArrayLike, low: float = 0.0, num_permutations: int = 1
         own, rest = values[rows, r], others[rows]
         bias[r] = own.mean(axis=0) - rest.mean(axis=0)
         both = (own > low) & (rest > low)
-        present = np.delete(values[rows], r, axis=1)
+        present = np.delete(values[rows], r, axis=1)  # where others touched a slider, their mean level
         level = column_mean(np.where(present > low, present, np.nan).swapaxes(0, 1))
         scale[r] = ratio((own[both] - low).sum(), (level[both] - low).sum())
         num_present[r] = (own > low).sum(axis=1).mean()
         unit_own, unit_rest = _standardised(own), _standardised(rest)
-        drawn = [_correlation(unit_own[order], unit_rest) for order in _orders(rng, len(rows), num_permutations)]
-        sensitivity[r] = drawn[0]
-        p[r] = np.mean(np.array(drawn) >= drawn[0])
+        sensitivity[r] = _correlation(unit_own, unit_rest)
+        drawn = [_correlation(rng.permutation(unit_own), unit_rest) for _ in range(num_permutations)]
+        p[r] = (1 + np.sum(np.array(drawn) >= sensitivity[r])) / (1 + num_permutations)
     return RaterEffects(bias, scale, num_present, sensitivity, p)
-
-
-def _orders(rng: np.random.Generator, size: int, count: int) -> list[Array]:
-    return [np.arange(size), *(rng.permutation(size) for _ in range(count))]
 
 
 def _standardised(values: Array) -> Array:

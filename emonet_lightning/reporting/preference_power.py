@@ -25,20 +25,23 @@ def write_power(found: Mapping[str, Any], folder: Path | None) -> None:
         f"image; {found['num_studies']} simulated studies of each size, {found['level']:.0%} intervals",
         title_justify="left",
     )
-    for column in ("images", "comparisons", *(f"{what}: {kind}" for kind in _KINDS for what in _COLUMNS)):
+    for column in ("images", "answers", "±", "power", "coverage", "± Wilson", "power", "coverage"):
         shown.add_column(column, justify="right")
     for row in found["sizes"]:
         cells = [
             text
             for kind in _KINDS
             for text in (
-                f"±{row[kind]['width'] / 2:.1%}",
+                f"{row[kind]['width'] / 2:.1%}",
                 percent(row[kind]["power"]),
                 percent(row[kind]["coverage"]),
             )
         ]
         shown.add_row(str(row["num_images"]), str(row["num_comparisons"]), *cells)
     console.print(shown)
+    console.print(
+        "first ±, power, coverage: interval for other images and judges; Wilson: as if answers were independent"
+    )
     for line in (_least(found, "width"), _least(found, "power")):
         console.print(line, highlight=False, markup=False)
     if folder is not None:
@@ -87,9 +90,6 @@ def power_figure(found: Mapping[str, Any]) -> Figure:
         ha="left",
     )
     return figure
-
-
-_COLUMNS = ("half width", "power", "coverage")
 
 
 def _least(found: Mapping[str, Any], what: str) -> str:

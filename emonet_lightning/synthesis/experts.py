@@ -133,22 +133,22 @@ def vote_on_images(
     part = np.arange(num_images) * len(VOTE_PARTS) // max(num_images, 1)
     answers: list[Array] = []
 
-    def ask(rows: NDArray[np.int64], rater: int, emotions: NDArray[np.int64], place: int) -> NDArray[np.bool_]:
-        person = raters[rater]
+    def ask(rows: NDArray[np.int64], who: int, emotions: NDArray[np.int64], place: int) -> NDArray[np.bool_]:
+        person = raters[who]
         seen = signal[rows] if actions is None else _perceived(actions[rows], person, rng)
         yes = vote(person, seen, rng, person.asked if place >= 0 else 0.0)[np.arange(len(rows)), emotions]
-        who = np.full(len(rows), rater)
-        answers.append(np.stack([rows, who, emotions, yes, np.full(len(rows), place)], axis=1).astype(np.float64))
+        same = np.ones(len(rows))
+        answers.append(np.stack([rows, who * same, emotions, yes, place * same], axis=1))
         return yes
 
     for number, turn in enumerate(VOTE_PARTS):
         rows = np.flatnonzero(part == number)
-        for place, rater in enumerate(turn):
-            rows = rows[ask(rows, rater, prompted[rows], place)]
+        for turn_place, number_of in enumerate(turn):
+            rows = rows[ask(rows, number_of, prompted[rows], turn_place)]
     asked_by = rng.choice(list(CONTRAST_RATERS), size=num_images, p=list(CONTRAST_RATERS.values()))
-    for rater in CONTRAST_RATERS:
-        rows = np.flatnonzero(asked_by == rater)
-        ask(rows, rater, table.contrast[prompted[rows]], -1)
+    for number_of in CONTRAST_RATERS:
+        rows = np.flatnonzero(asked_by == number_of)
+        ask(rows, number_of, table.contrast[prompted[rows]], -1)
     found = np.concatenate(answers)
     found = found[np.lexsort((found[:, 4], found[:, 1], found[:, 0]))]
     row, rater, slug_index, place = (found[:, column].astype(np.int64) for column in (0, 1, 2, 4))

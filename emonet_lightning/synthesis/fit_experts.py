@@ -100,7 +100,7 @@ def simulated_ratings(preset: RaterPreset, rates: Array, seeds: range | list[int
         )
         for seed in seeds
     ]
-    return RatingFigures(*(np.mean([figures[i] for figures in found], axis=0) for i in range(len(found[0]))))
+    return _mean_of(found)
 
 
 def simulated_votes(
@@ -129,7 +129,7 @@ def _fit_ratings(
             rating_figures(rate_images(draw_raters(preset, seed, NUM_RATERS), signal, seed=seed))
             for seed, signal in enumerate(truths)
         ]
-        found = RatingFigures(*(np.mean([figures[i] for figures in each], axis=0) for i in range(len(each[0]))))
+        found = _mean_of(each)
         miss = [found.alpha - wanted.alpha, found.anchor - wanted.anchor, found.rate - rate]
         pace = 1.0 if step < 0.6 * _STEPS else 0.4
         width = np.hypot(np.hypot(numbers["doubt_factor"], numbers["taste"]), 0.2)
@@ -176,6 +176,12 @@ def _fit_votes(
         }
         advance(1)
     return people, numbers
+
+
+def _mean_of(found: list[RatingFigures]) -> RatingFigures:
+    """Mean of each figure over simulated sets."""
+    each: Any = list(zip(*found, strict=True))
+    return RatingFigures(*(np.mean(values, axis=0) for values in each))
 
 
 def _probit(share: Any) -> Any:

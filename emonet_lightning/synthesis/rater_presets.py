@@ -100,8 +100,12 @@ def released() -> tuple[RaterPreset, Array]:
 def preset_of(content: dict[str, Any]) -> tuple[RaterPreset, Array]:
     """Build a preset and the rates of its truth from the content of `released_raters.yaml`."""
     slugs = load_expressions().slugs
-    emotions = {key: np.array([content["emotions"][slug][key] for slug in slugs]) for key in PER_EMOTION}
-    people = {key: tuple(value) if isinstance(value, list) else value for key, value in content["people"].items()}
+    emotions: dict[str, Any] = {
+        key: np.array([content["emotions"][slug][key] for slug in slugs]) for key in PER_EMOTION
+    }
+    people: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in content["people"].items()
+    }
     rates = emotions.pop("rate")
     return RaterPreset(**people, **emotions, is_balanced=True), rates
 

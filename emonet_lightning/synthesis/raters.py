@@ -148,7 +148,8 @@ def _balance(preset: RaterPreset, drawn: list[Rater]) -> tuple[Rater, ...]:
     taste = np.multiply.outer(balanced(falling, 1.0), np.sign(drawn[0].taste) * preset.taste)
     factor = 1.0 if preset.doubt_factor is None else preset.doubt_factor
     shift = 0.0 if preset.threshold_shift is None else preset.threshold_shift
-    num, even = len(drawn), {}
+    num = len(drawn)
+    even: dict[str, Any] = {}
     for key in ("noise", "doubt", "attention", "threshold", "confusion", "lapse"):
         rank = np.argsort(np.argsort([np.mean(getattr(rater, key)) for rater in drawn]))
         low, high = getattr(preset, key)
@@ -161,7 +162,10 @@ def _balance(preset: RaterPreset, drawn: list[Rater]) -> tuple[Rater, ...]:
             taste=taste[r],
             doubt=even["doubt"][r] * factor,
             threshold=even["threshold"][r] + shift,
-            **{key: float(even[key][r]) for key in ("noise", "attention", "confusion", "lapse")},
+            noise=float(even["noise"][r]),
+            attention=float(even["attention"][r]),
+            confusion=float(even["confusion"][r]),
+            lapse=float(even["lapse"][r]),
         )
         for r, rater in enumerate(drawn)
     )
