@@ -71,30 +71,33 @@ def generate(run: Run, load: Callable[[], Draw], source: Callable[[list[Kept]], 
         DataError: no image is kept.
         InterruptedRunError: the process was asked to stop; finished blocks are kept.
     """
+    check = ImageCheck(run.gates)
     _hold_plan(run)
     if (run.folder / REPORT).is_file() and (run.out / MANIFEST).is_file():
         shutil.rmtree(run.folder / BLOCKS, ignore_errors=True)  # a kill may have come in between
         return PackedSet.open(run.out)
     draw = _Once(load)
     first = [Todo(row, 0) for row in range(len(run.prompts.records))]
-    _make_blocks(run, 0, first, draw, run.rank, run.world_size)
+    _make_blocks(run, 0, first, draw, check, run.rank, run.world_size)
     if any(not is_made(path) for path, _ in _blocks(run, 0, first)):
         return None
     try:
         with claimed(run.folder, "another process finishes this set"):
-            return _finish(run, first, draw, source)
+            return _finish(run, first, draw, check, source)
     except UsageError as error:
         if run.world_size == 1 or "another process finishes" not in str(error):
             raise
         return None
 
 
-def _finish(run: Run, first: list[Todo], draw: "_Once", source: Callable[[list[Kept]], GeneratedImages]) -> PackedSet:
+def _finish(
+    run: Run, first: list[Todo], draw: Draw, check: ImageCheck, source: Callable[[list[Kept]], GeneratedImages]
+) -> PackedSet:
     rounds = [first]
     outcome = judge(_paths(run, rounds), run.prompts.records, run.gates)
     while outcome.again:
         rounds.append(outcome.again)
-        _make_blocks(run, len(rounds) - 1, outcome.again, draw, 0, 1)
+        _make_blocks(run, len(rounds) - 1, outcome.again, draw, check)
         outcome = judge(_paths(run, rounds), run.prompts.records, run.gates)
     if not outcome.kept:
         why = ", ".join(f"{count} {reason}" for reason, count in reasons_of(outcome.dropped).items())
@@ -127,7 +130,8 @@ class _Once:
 def _hold_plan(run: Run) -> None:
     """Write the plan, or compare it with the one that is there."""
     path = run.folder / PLAN
-    if not path.is_file():
+    begun_work = (run.folder / REPORT).is_file() or any((run.folder / BLOCKS).glob("*.json"))
+    if not path.is_file() or not begun_work:
         if run.out.is_dir() and any(entry.name != GENERATION for entry in run.out.iterdir()):
             raise UsageError(f"{run.out}: holds other files; choose a new or empty --out")
         make_folder(run.folder)
@@ -159,13 +163,14 @@ def _paths(run: Run, rounds: list[list[Todo]]) -> list[list[Path]]:
     return [[path for path, _ in _blocks(run, number, todo)] for number, todo in enumerate(rounds)]
 
 
-def _make_blocks(run: Run, round_number: int, todo: list[Todo], draw: Draw, rank: int, world_size: int) -> None:
+def _make_blocks(
+    run: Run, round_number: int, todo: list[Todo], draw: Draw, check: ImageCheck, rank: int = 0, world_size: int = 1
+) -> None:
     mine = list(_blocks(run, round_number, todo))[rank::world_size]
     missing = [(path, part) for path, part in mine if not is_made(path)]
     if not missing:
         return
     make_folder(run.folder / BLOCKS)
-    check = ImageCheck(run.gates)
     what = f"generating {run.prompts.path.name}" + (f", again ({round_number})" if round_number else "")
     with progress_bar(what, sum(len(part) for _, part in mine), "images", run.progress) as advance:
         advance(sum(len(part) for _, part in mine) - sum(len(part) for _, part in missing))
