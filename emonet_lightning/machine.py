@@ -11,7 +11,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from emonet_lightning.errors import EnvironmentProblem, UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 Status = Literal["ok", "note", "warning", "fail"]
 MIN_FREE_GB = 2.0
@@ -168,3 +173,23 @@ def _resolves(host: str, timeout: float = 3.0) -> bool:
 def one_line(error: BaseException) -> str:
     """Return an error's text without line breaks, at most 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def torch_device(name: str) -> "torch.device":
+    """Return the device that an option names: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        UsageError: it names none.
+        EnvironmentProblem: this machine has none of that kind or number.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device '{name}' is unknown; use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise EnvironmentProblem(f"device '{name}': this machine has {torch.cuda.device_count()} CUDA devices; use cpu")
+    return device

@@ -166,6 +166,31 @@ def _tasks() -> int:
     return number("SLURM_NTASKS")
 
 
+def array_share(rank: int | None, world_size: int | None) -> tuple[int, int, str]:
+    """Return rank and number of the processes that share a work by files alone, and where these are from.
+
+    Args:
+        rank: as given; default: of a Slurm array, the task's place in it.
+        world_size: as given; default: of a Slurm array, its number of tasks.
+
+    Raises:
+        UsageError: a rank outside of 0..world_size - 1.
+    """
+    source = "as given"
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    if rank is None and world_size is None and task is not None:
+        first, count = number("SLURM_ARRAY_TASK_MIN"), number("SLURM_ARRAY_TASK_COUNT")
+        rank, world_size = number("SLURM_ARRAY_TASK_ID") - first, count
+        source = f"task {task} of a Slurm array"
+    rank, world_size = rank or 0, 1 if world_size is None else world_size
+    if not 0 <= rank < world_size:
+        gapless = "; number the array without gaps, e.g. --array=0-7" if source != "as given" else ""
+        raise UsageError(
+            f"rank is {rank}; it must lie in 0..{world_size - 1} (world_size is {world_size}, {source}){gapless}"
+        )
+    return rank, world_size, source
+
+
 def number(name: str) -> int:
     """Return a number that Slurm sets; 0 where it is not set.
 

@@ -1,8 +1,5 @@
 """The command `embed`: fill the feature cache of a packed set, before or without training on it."""
 
-import os
-
-import torch
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
 from emonet_lightning import slurm
@@ -10,7 +7,7 @@ from emonet_lightning.data.cache_check import TOLERANCE, check_cache
 from emonet_lightning.data.embeddings import fill_cache, plan_cache
 from emonet_lightning.data.plan import features_folder, locate
 from emonet_lightning.encoders import EncoderSpec
-from emonet_lightning.errors import EnvironmentProblem, UsageError
+from emonet_lightning.machine import torch_device
 from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.transforms import Augmentation
 
@@ -54,7 +51,7 @@ def embed_command(
         DataError: an unreadable image, or one whose features are not those in the cache; names the sample.
         OutputError: the cache folder cannot be written.
     """
-    rank, world_size, source = _share(rank, world_size)
+    rank, world_size, source = slurm.array_share(rank, world_size)
     packed = PackedSet.open(locate(path, cache_dir))
     with slurm.requeued():
         built = fill_cache(
@@ -64,7 +61,7 @@ def embed_command(
             views=views,
             augmentation=augmentation,
             seed=seed,
-            device=_device(device),
+            device=torch_device(device),
             rank=rank,
             world_size=world_size,
             num_threads=num_threads,
@@ -83,38 +80,15 @@ def embed_command(
     if verify:
         plan = plan_cache(packed, encoder, built.path.parent, views, augmentation, seed)
         check = check_cache(
-            packed, encoder, plan, verify, tolerance=verify_tolerance, device=_device(device), num_threads=num_threads
+            packed,
+            encoder,
+            plan,
+            verify,
+            tolerance=verify_tolerance,
+            device=torch_device(device),
+            num_threads=num_threads,
         )
         print(
             f"verified {check.num} images encoded again: largest difference {check.absolute:.3g}, relative "
             f"{check.relative:.2g} (at most {verify_tolerance:g}; sample {check.worst})"
         )
-
-
-def _share(rank: int | None, world_size: int | None) -> tuple[int, int, str]:
-    """Rank and number of processes, and where they are from."""
-    source = "as given"
-    task = os.environ.get("SLURM_ARRAY_TASK_ID")
-    if rank is None and world_size is None and task is not None:
-        first, count = slurm.number("SLURM_ARRAY_TASK_MIN"), slurm.number("SLURM_ARRAY_TASK_COUNT")
-        rank, world_size = slurm.number("SLURM_ARRAY_TASK_ID") - first, count
-        source = f"task {task} of a Slurm array"
-    rank, world_size = rank or 0, 1 if world_size is None else world_size
-    if not 0 <= rank < world_size:
-        gapless = "; number the array without gaps, e.g. --array=0-7" if source != "as given" else ""
-        raise UsageError(
-            f"rank is {rank}; it must lie in 0..{world_size - 1} (world_size is {world_size}, {source}){gapless}"
-        )
-    return rank, world_size, source
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device '{name}' is unknown; use auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EnvironmentProblem(f"device '{name}': this machine has {torch.cuda.device_count()} CUDA devices; use cpu")
-    return device

@@ -18,6 +18,8 @@ from emonet_lightning.packing.ledger import LEDGER_FILE
 from emonet_lightning.packing.packed import MANIFEST, RATINGS, PackedSet
 from emonet_lightning.packing.shard_writer import WORK_DIR
 
+GENERATION = "generation"
+"""Folder in that of a set which `synthesize images` makes: what its images were made with, and which were dropped."""
 _LOCK = "lock"
 _POLL_SECONDS = 0.2
 
@@ -120,7 +122,7 @@ def _clear(work: Path) -> None:
 
 def _refuse_foreign(out_dir: Path) -> None:
     known = {MANIFEST, RATINGS, LEDGER_FILE, BAD_SAMPLES, WORK_DIR}
-    names = sorted(path.name for path in out_dir.iterdir())
+    names = sorted(path.name for path in out_dir.iterdir() if path.name != GENERATION)
     # in this order: of a call that began or ended meanwhile one of the two is there whenever its files are
     ours = (out_dir / WORK_DIR).is_dir() or (out_dir / MANIFEST).is_file()
     for name in names:

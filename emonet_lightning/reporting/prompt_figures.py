@@ -47,7 +47,13 @@ def balance_figure(
         image = panel.pcolormesh(table, cmap="RdBu_r", norm=norm, edgecolors="white", linewidth=0.4)
         whole = counts[min(long, axis), max(long, axis)]
         least, most = int(whole.min()), int(whole.max())
-        told = f"{least:,} each" if least == most else f"{least:,} or {most:,}" if most - least == 1 else f"{least:,} to {most:,}"
+        told = (
+            f"{least:,} each"
+            if least == most
+            else f"{least:,} or {most:,}"
+            if most - least == 1
+            else f"{least:,} to {most:,}"
+        )
         panel.set_title(f"{names[axis]}\n{told}", loc="left", fontsize=9)
         panel.set_xticks(np.arange(width) + 0.5, [short(str(level), 30) for level in levels[axis]][:width])
         panel.tick_params(axis="x", rotation=90, labelsize=8, length=0)

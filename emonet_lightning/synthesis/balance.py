@@ -7,7 +7,7 @@ are swapped, which keeps every axis balanced, where that makes the squared count
 smaller. What was reached is measured, not assumed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -228,9 +228,7 @@ def measure(levels: np.ndarray, names: Sequence[str], sizes: Sequence[int]) -> l
     Returns:
         Axes, then pairs, then (of up to `MAX_CELLS` cells) the whole.
     """
-    found = [
-        _spread((names[axis],), np.bincount(levels[:, axis], minlength=sizes[axis])) for axis in range(len(sizes))
-    ]
+    found = [_spread((names[axis],), np.bincount(levels[:, axis], minlength=sizes[axis])) for axis in range(len(sizes))]
     for one, two in combinations(range(len(sizes)), 2):
         found.append(_spread((names[one], names[two]), pair_counts(levels, one, two, sizes)))
     if len(sizes) > 2 and np.prod([float(size) for size in sizes]) <= MAX_CELLS:

@@ -61,9 +61,7 @@ def design_command(
         from emonet_lightning.reporting.drawing import save
         from emonet_lightning.reporting.prompt_figures import balance_figure
 
-        counts = {
-            (one, two): pair_counts(levels, one, two, sizes) for one, two in combinations(range(len(names)), 2)
-        }
+        counts = {(one, two): pair_counts(levels, one, two, sizes) for one, two in combinations(range(len(names)), 2)}
         title = f"Images per pair of levels, {images:,} prompts in all"
         drawn = balance_figure(names, [spec.axes[number].levels for number in varying], counts, title)
         save(drawn, path.parent, f"{path.stem}.balance")

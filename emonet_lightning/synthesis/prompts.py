@@ -92,6 +92,11 @@ def image_seed(seed: int, name: str) -> int:
     return _number(f"{seed}:{name}")
 
 
+def attempt_seed(record: dict[str, Any], attempt: int) -> int:
+    """Return the seed of a prompt's image: its own, and one derived from it for each further attempt."""
+    return int(record["seed"]) if attempt == 0 else _number(f"{record['seed']}:{record['id']}:{attempt}")
+
+
 def write_design(design: Design, path: Path) -> None:
     """Write a design as JSON lines, each with all of its fields and the design's digest."""
 
