@@ -35,7 +35,7 @@ class Command(NamedTuple):
     summary: str
 
 
-INTERRUPTIBLE = {"fit", "validate", "test", "predict", "pack", "verify", "embed", "pretrain-encoder", "sweep"}
+INTERRUPTIBLE = {"fit", "validate", "test", "predict", "pack", "verify", "embed", "pretrain-encoder", "sweep", "synthesize"}
 """Commands that look between two items whether they were asked to stop; the others answer Ctrl-C as Python does."""
 UNSAFE_LOADING = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 RUNS = {
@@ -90,6 +90,14 @@ COMMANDS = {
         "emonet_lightning.sweeping.select_command:sweep_select_command",
         ("folder",),
         "the best heads of a sweep, per emotion or per trial, for one test",
+    ),
+    "synthesize faces": Command(
+        "emonet_lightning.synthesis.commands:faces_command", (), "render faces and pack them, any number and size"
+    ),
+    "synthesize sheets": Command(
+        "emonet_lightning.reporting.face_sheets:sheets_command",
+        (),
+        "contact sheets of rendered faces: emotions, identity, pose, light, camera",
     ),
     "pretrain-encoder": Command(
         "emonet_lightning.synthesis.pretrain_encoder:pretrain_encoder_command",
