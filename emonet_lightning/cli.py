@@ -144,6 +144,14 @@ COMMANDS = {
         "emonet_lightning.annotation.commands:export_command", ("folder",), "answers as tables for evaluate and pack"
     ),
     "demo": Command("emonet_lightning.demo.command:demo_command", (), "the whole chain at small size, and one page about it"),
+    "synthesize faces": Command(
+        "emonet_lightning.synthesis.commands:faces_command", (), "render faces and pack them, any number and size"
+    ),
+    "synthesize sheets": Command(
+        "emonet_lightning.reporting.face_sheets:sheets_command",
+        (),
+        "contact sheets of rendered faces: emotions, identity, pose, light, camera",
+    ),
     "pretrain-encoder": Command(
         "emonet_lightning.synthesis.pretrain_encoder:pretrain_encoder_command",
         (),

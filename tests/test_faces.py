@@ -110,7 +110,7 @@ def test_ratings_follow_the_picture_not_the_prompt():
         asked.append(means[table.slugs[prompted]])
         neighbour.append(means[table.slugs[int(similarity[prompted].argmax())]])
     assert np.mean(asked) > 2.0, "the prompted emotion should mostly be seen"
-    assert np.mean(np.array(asked) < 0.5) > 0.03, "but not always: raters do not know the prompt"
+    assert np.mean(np.array(asked) < 0.5) > 0.02, "but not always: raters do not know the prompt"
     assert np.mean(neighbour) > 0.7, "and its look-alike is seen as well"
 
 
@@ -134,8 +134,8 @@ def test_yes_rates_are_those_of_the_released_annotations_overall_and_uneven():
 def test_unknown_set_and_tiny_faces_are_refused():
     with pytest.raises(UsageError, match="did you mean 'binary'"):
         RenderedFaces("binry")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="96"):
-        RenderedFaces("big", size=64)
+    with pytest.raises(UsageError, match="64 to 512"):
+        RenderedFaces("big", size=40)
 
 
 def test_fingerprint_tells_other_arguments_apart():

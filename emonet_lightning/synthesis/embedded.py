@@ -10,6 +10,7 @@ from emonet_lightning.io import sha256_bytes
 from emonet_lightning.packing.samples import RawSample
 from emonet_lightning.packing.shards import pack
 from emonet_lightning.ratings.long_form import Kind
+from emonet_lightning.synthesis.factors import describe_factors
 from emonet_lightning.synthesis.faces import RenderedFaces
 from emonet_lightning.synthesis.renderer import photograph_face
 from emonet_lightning.taxonomy import Taxonomy
@@ -40,7 +41,13 @@ class NeutralFaces:
         params = self.faces.params(4 * index)
         params = replace(params, actions=np.zeros_like(params.actions))
         image = photograph_face(params, self.faces.size)
-        return RawSample(f"neutral-{index:05d}", image, ratings={"machine": {}}, group=f"neutral-person-{index:05d}")
+        return RawSample(
+            f"neutral-{index:05d}",
+            image,
+            ratings={"machine": {}},
+            group=f"neutral-person-{index:05d}",
+            meta={"generator": "rendered", "size": self.faces.size, **describe_factors(params)},
+        )
 
     def fingerprint(self) -> str:
         """Digest of the arguments and of the renderer's code."""

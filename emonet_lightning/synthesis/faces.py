@@ -19,6 +19,7 @@ from emonet_lightning.ratings.long_form import Kind
 from emonet_lightning.synthesis import raters as observers
 from emonet_lightning.synthesis.actions import NUM_ACTIONS
 from emonet_lightning.synthesis.expressions import draw_intensities, load_expressions, perform
+from emonet_lightning.synthesis.factors import describe_factors
 from emonet_lightning.synthesis.identity import Identity, sample_identity, sample_scene
 from emonet_lightning.synthesis.rater_presets import EMBEDDED
 from emonet_lightning.synthesis.renderer import IMAGE_SIZE, MAX_SIZE, MIN_SIZE, FaceParams, photograph_face
@@ -32,6 +33,8 @@ _FACES_PER_PERSON = {"big": 4, "binary": 3, "hq": 2}
 _TARGET_RATERS = (0, 1, 3, 5)
 _CONTRAST_RATERS = (2, 3, 4, 6)
 _MAX_VOTES = 3
+_MODULES = ("actions", "canvas", "coverings", "curves", "expressions", "faces", "factors", "features", "geometry", "hair", "identity")
+_MODULES += ("lighting", "rater_presets", "raters", "renderer", "skin")
 
 
 class RenderedFaces:
@@ -60,6 +63,8 @@ class RenderedFaces:
             raise UsageError(f"rendered set '{which}' does not exist; {nearest(which, _STREAM)}")
         if not MIN_SIZE <= size <= MAX_SIZE:
             raise UsageError(f"rendered faces of {size} pixels: choose a size of {MIN_SIZE} to {MAX_SIZE}")
+        if count is not None and count < 1:
+            raise UsageError(f"{count} rendered faces: ask for 1 or more")
         self.which = which
         self.kind: Kind = _KIND[which]
         self.name = f"rendered-{which}"
@@ -72,7 +77,7 @@ class RenderedFaces:
 
     def __getitem__(self, index: int) -> RawSample:
         """Render and rate face `index`; raises IndexError outside 0..len-1."""
-        params, prompted, rng = self._face(index)
+        params, prompted, rng, intensities = self._face(index)
         slugs = load_expressions().slugs
         return RawSample(
             key=f"{self.which}-{index:05d}",
@@ -80,12 +85,18 @@ class RenderedFaces:
             ratings=self._rate(params.actions, prompted, rng),
             prompted=slugs[prompted],
             group=f"{self.which}-person-{self._person_number(index):05d}",
-            meta={"generator": "rendered", "seed": self.seed, "index": index},
+            meta={
+                "generator": "rendered",
+                "seed": self.seed,
+                "index": index,
+                "size": self.size,
+                **describe_factors(params, intensities),
+            },
         )
 
     def ratings(self, index: int) -> dict[str, dict[str, float]]:
         """Return the ratings of face `index` without rendering it."""
-        params, prompted, rng = self._face(index)
+        params, prompted, rng, _ = self._face(index)
         return self._rate(params.actions, prompted, rng)
 
     def params(self, index: int) -> FaceParams:
@@ -103,7 +114,7 @@ class RenderedFaces:
         rng = np.random.default_rng([self.seed, _STREAM[self.which], 1, self._person_number(index)])
         return sample_identity(rng, NUM_ACTIONS)
 
-    def _face(self, index: int) -> tuple[FaceParams, int, np.random.Generator]:
+    def _face(self, index: int) -> tuple[FaceParams, int, np.random.Generator, np.ndarray]:
         if not 0 <= index < self.count:
             raise IndexError(f"{self.name} has faces 0..{self.count - 1}, not {index}")
         stream = _STREAM[self.which]
@@ -113,8 +124,9 @@ class RenderedFaces:
         rng = np.random.default_rng([self.seed, stream, 3, index])
         person = self._person(index)
         low = 3 if self.which == "big" else 4
-        actions = perform(draw_intensities(prompted, rng, low), person, rng)
-        return FaceParams(person, actions, sample_scene(rng)), prompted, rng
+        intensities = draw_intensities(prompted, rng, low)
+        actions = perform(intensities, person, rng)
+        return FaceParams(person, actions, sample_scene(rng)), prompted, rng, intensities
 
     def _rate(self, actions: np.ndarray, prompted: int, rng: np.random.Generator) -> dict[str, dict[str, float]]:
         if self.which == "big":
@@ -151,7 +163,5 @@ def _named(levels: Sequence[int] | np.ndarray) -> dict[str, float]:
 def code_digest() -> str:
     """Digest of all that decides how a face is drawn and what simulated observers say of it."""
     folder = resources.files("emonet_lightning.synthesis")
-    names = ["actions", "canvas", "expressions", "faces", "features", "geometry", "identity", "rater_presets", "raters"]
-    names.append("renderer")
-    files = [folder / f"{name}.py" for name in names] + [folder / "expressions.yaml"]
+    files = [folder / f"{name}.py" for name in _MODULES] + [folder / "expressions.yaml"]
     return sha256_bytes(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))

@@ -6,7 +6,7 @@ from emonet_lightning.synthesis.canvas import Canvas, mixed, tint
 from emonet_lightning.synthesis.curves import SIDES, T, Curves, smooth
 from emonet_lightning.synthesis.geometry import HeadFrame
 from emonet_lightning.synthesis.hair import COVERS_EARS
-from emonet_lightning.synthesis.identity import Identity, Scene
+from emonet_lightning.synthesis.identity import Identity
 
 _TAPER = np.sqrt(np.maximum(1 - np.abs(T) ** 3, 0.02))  # [13]
 
@@ -147,65 +147,3 @@ def draw_mouth(canvas: Canvas, person: Identity, pixels: Curves, a: dict[str, fl
         canvas.ribbon(line, tint(lips, 0.46), (0.016 + 0.006 * a["lip_press"]) * unit * (0.6 + 0.4 * _TAPER))
     for end in (0, -1):
         canvas.ellipse(upper[end], (0.014 * unit, 0.012 * unit), tint(person.skin, 0.58, 6))
-
-
-def draw_glasses(canvas: Canvas, person: Identity, pixels: Curves, frame: HeadFrame) -> None:
-    """Rims around the eyes, a bridge, and temples."""
-    if person.glasses:
-        colour = [(34.0, 30.0, 32.0), (136.0, 106.0, 66.0), (62.0, 48.0, 42.0)][person.glasses - 1]
-        radii = (0.225, 0.165 if person.glasses != 3 else 0.205)
-        _rims(canvas, pixels, frame, colour, radii, 0.7 if person.glasses == 1 else 1.0, 0.5 if person.glasses == 2 else 1)
-
-
-def draw_occlusion(canvas: Canvas, scene: Scene, pixels: Curves, frame: HeadFrame) -> None:
-    """What hides part of the face: a bar or a patch at a height, or sunglasses."""
-    if scene.occlusion == 0 or scene.occlusion_size <= 0:
-        return
-    size, unit = scene.occlusion_size, frame.unit
-    if scene.occlusion == 3:
-        _rims(canvas, pixels, frame, (22.0, 20.0, 22.0), (0.16 + 0.10 * size, 0.12 + 0.08 * size), 0.8, 1, filled=True)
-        return
-    middle = np.array([0.0, scene.occlusion_y])
-    if scene.occlusion == 1:
-        box = np.array([(-1.2, -0.55), (1.2, -0.55), (1.2, 0.55), (-1.2, 0.55)]) * (1, size)
-        canvas.fill(frame.place(middle + box, 0.3), (38.0, 38.0, 40.0))
-        return
-    angle = np.linspace(0, 2 * np.pi, 17)[:-1]
-    radius = 0.85 * size * (1 + 0.08 * np.cos(3 * angle) + 0.06 * np.sin(5 * angle))
-    outline = smooth(np.stack([radius * np.cos(angle), 0.85 * radius * np.sin(angle)], axis=1), closed=True)
-    shape = frame.place(middle + (0.25, 0.0) + outline, 0.3)
-    canvas.fill(shape, (150.0, 122.0, 104.0))
-    canvas.line(shape, (112.0, 88.0, 74.0), 0.02 * unit)
-
-
-def _rims(
-    canvas: Canvas,
-    pixels: Curves,
-    frame: HeadFrame,
-    colour: tuple[float, ...],
-    radii: tuple[float, float],
-    power: float,
-    weight: float,
-    filled: bool = False,
-) -> None:
-    unit = frame.unit
-    angles = np.linspace(0, 2 * np.pi, 29)
-    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    turn = frame.matrix / unit
-    ring = (np.sign(circle) * np.abs(circle) ** power * np.array(radii)) @ turn * unit
-    centres = []
-    for side, sign in SIDES:
-        lid_up, lid_low = pixels[f"{side}_lid_up"], pixels[f"{side}_lid_low"]
-        centre = (lid_up[0] + lid_up[-1] + lid_low[0] + lid_low[-1]) / 4 + 0.03 * unit * turn[1]
-        centres.append(centre)
-        if filled:
-            canvas.fill(ring + centre, colour)
-        canvas.line(ring + centre, colour, 0.022 * weight * unit)
-        hinge = centre + sign * radii[0] * unit * turn[0] - 0.03 * unit * turn[1]
-        temple = pixels["head"][20 if sign > 0 else 68]
-        canvas.line(np.stack([hinge, hinge * 0.15 + temple * 0.85]), colour, 0.018 * weight * unit)
-    step = centres[1] - centres[0]
-    step = step / np.linalg.norm(step)
-    start, end = centres[0] + step * radii[0] * unit, centres[1] - step * radii[0] * unit
-    bridge = np.stack([start, (start + end) / 2 - 0.025 * unit * turn[1], end])
-    canvas.line(smooth(bridge), colour, 0.022 * weight * unit)

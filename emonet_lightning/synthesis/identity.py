@@ -249,5 +249,5 @@ def _mix(palette: np.ndarray, position: float) -> np.ndarray:
 
 
 def _colour(value: np.ndarray) -> Colour:
-    red, green, blue = np.clip(value, 4, 251)
+    red, green, blue = np.clip(value, 4, 251).round()
     return float(red), float(green), float(blue)

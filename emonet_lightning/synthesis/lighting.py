@@ -146,8 +146,9 @@ def light_map(
     flat = np.float32(0.5 + 0.5 * light[2])
     body = flat + np.float32(0.25 * light[0]) * u
     under = cv2.GaussianBlur(head, (0, 0), 0.10 * frame.unit)
-    drop = (0.20 * frame.matrix[1] - np.array([0.12 * frame.unit * light[0], 0])).round().astype(int)
-    fallen = np.roll(under, (int(drop[1]), int(drop[0])), axis=(0, 1)) * np.float32(1 / 255)
+    right_by, down_by = (0.20 * frame.matrix[1] - np.array([0.12 * frame.unit * light[0], 0])).round()
+    fallen = cv2.warpAffine(under, np.array([[1, 0, right_by], [0, 1, down_by]]), (size, size), flags=cv2.INTER_NEAREST)
+    fallen = fallen * np.float32(1 / 255)
     share = cv2.GaussianBlur(head, (0, 0), 0.6) * np.float32(1 / 255)
     lit = (body * (1 - np.float32(0.55) * fallen)) * (1 - share) + lit * share
     ambient = ambient * (share + (1 - share) * (1 - np.float32(0.35) * fallen))

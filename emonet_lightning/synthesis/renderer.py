@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from emonet_lightning.synthesis import features, hair, skin
+from emonet_lightning.synthesis import coverings, features, hair, skin
 from emonet_lightning.synthesis.actions import ACTION_NAMES
 from emonet_lightning.synthesis.canvas import Canvas, supersampling
 from emonet_lightning.synthesis.curves import Curves, face_curves
@@ -63,8 +63,8 @@ def render_face(params: FaceParams, size: int = IMAGE_SIZE) -> np.ndarray:
     skin.draw_drops(canvas, person, a, pixels, frame, unit)
     features.draw_brows(canvas, person, pixels, unit)
     hair.draw_front_hair(canvas, person, frame)
-    features.draw_glasses(canvas, person, pixels, frame)
-    features.draw_occlusion(canvas, scene, pixels, frame)
+    coverings.draw_glasses(canvas, person, pixels, frame)
+    coverings.draw_occlusion(canvas, scene, pixels, frame)
     return _photograph(canvas.reduced(size), backdrop, params, a, pixels, frame)
 
 
@@ -130,7 +130,11 @@ def _photograph(
     head = face.copy()
     if hanging is not None:
         Canvas(head, 1).fill(frame.place(hanging, -0.2), 255)
-    masks = Masks(cv2.max(head, hairy), cv2.subtract(face, hairy), hairy)
+    skin_mask = cv2.subtract(face, hairy)
+    for outline in coverings.occlusion_shapes(scene, pixels, frame):  # the relief below must not shine through
+        Canvas(skin_mask, 1).fill(outline, 0)
+        Canvas(hairy, 1).fill(outline, 0)
+    masks = Masks(cv2.max(head, hairy), skin_mask, hairy)
     factor, shine = light_map(person, scene, a, pixels, frame, masks)
     changed = (cv2.cvtColor(cv2.absdiff(picture, backdrop), cv2.COLOR_RGB2GRAY) > 0).astype(np.float32)
     drawn = cv2.GaussianBlur(changed, (0, 0), 0.7)  # a soft edge, or the outline would look cut out
