@@ -3,13 +3,21 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from emonet_lightning.demo.command import PAGE_FILE, SETS, Plan
+from emonet_lightning.evaluation.association import spearman
+from emonet_lightning.evaluation.bootstrap import draws, interval
+from emonet_lightning.evaluation.columns import column_mean, mean_rating
 from emonet_lightning.io import atomic_write, make_folder, read_json
+from emonet_lightning.ratings.panel_files import read_panel
+from emonet_lightning.ratings.systems import read_scores
 from emonet_lightning.reporting.html_page import Chapter, html_page
 from emonet_lightning.reporting.markdown import number, table
 from emonet_lightning.synthesis.expressions import load_expressions
 from emonet_lightning.taxonomy import Taxonomy
 
+_NUM_DRAWS = 500
 _TITLE = "From prompts to a blind study"
 _LAW = (
     "Scores are **perceived** emotion: what raters see in a face, not what a person feels. The faces are drawn, the "
@@ -32,17 +40,20 @@ def write_page(plan: Plan, seconds: Mapping[str, float]) -> None:
     """
     figures = make_folder(plan.out / "figures")
     atomic_write(figures / "faces.png", _sheet(plan))
+    analysis = plan.out / "6-study" / "analysis"
     chapters = [
         Chapter("What was done", "\n\n".join(_summary(plan, seconds)), plan.out),
         Chapter("Faces, one for each emotion", "![Drawn faces](figures/faces.png)", plan.out),
-        Chapter("Balance of the prompts", "\n\n".join(_balance(plan)), plan.out / "1-design"),
+        Chapter("Heads beside experts", "![Systems and experts](figures/systems.png)", plan.run),
+        Chapter("Blind study", "![Preferred, by emotion](figures/preference_emotions.png)", analysis),
+        Chapter("Balance of the prompts", "\n\n".join(_balance(plan)), plan.out / "1-design", folded=True),
         *(
             Chapter(title, (folder / name).read_text(), folder, folded=True)
             for title, folder, name in (
                 ("The votes, in full", plan.out / "3-annotation" / "votes", "votes.md"),
                 ("The training, in full", plan.run, "report.md"),
                 ("Heads beside experts, in full", plan.run, "agreement.md"),
-                ("The blind study, in full", plan.out / "6-study" / "analysis", "preference.md"),
+                ("The blind study, in full", analysis, "preference.md"),
             )
         ),
     ]
@@ -65,6 +76,11 @@ def _summary(plan: Plan, seconds: Mapping[str, float]) -> Iterator[str]:
             for who, prefix in (("heads", ""), ("one expert", "rater_"))
         ],
     )
+    yield (
+        "Here, unlike with people, it is known what each face was drawn to show. Spearman with these intensities, mean "
+        "over emotions:"
+    )
+    yield table(("", "Spearman with the drawn intensities"), list(_against_truth(plan).items()))
     study = read_json(plan.out / "6-study" / "analysis" / "preference.json")
     yield _preference(study)
     yield table(("step", "seconds"), [(title, f"{value:.0f}") for title, value in seconds.items()])
@@ -74,6 +90,29 @@ def _with_interval(results: Mapping[str, Any], name: str) -> str:
     low, high = results.get(f"{name}/low"), results.get(f"{name}/high")
     value = number(results.get(name))
     return value if low is None or high is None else f"{value} [{number(low)}, {number(high)}]"
+
+
+def _against_truth(plan: Plan) -> dict[str, str]:
+    """Compare heads and experts with what the test faces were drawn to show: value and interval over images."""
+    faces, taxonomy = plan.faces("hq"), Taxonomy.load("emonet40")
+    columns = [load_expressions().slugs.index(slug) for slug in taxonomy.slugs]
+    panel, _ = read_panel(plan.out / "3-annotation" / "ratings.csv", taxonomy)
+    place = {record["id"]: row for row, record in enumerate(faces.prompts.records)}
+    truth = faces.intensities()[np.ix_([place[image] for image in panel.images], columns)]
+    heads = read_scores(plan.out / "6-study" / "scores.csv", taxonomy, panel.images, "heads").scores
+    weights = draws(len(truth), _NUM_DRAWS, plan.seed)
+    told = {}
+    for name, scores in (("heads", heads), ("mean of four experts", mean_rating(panel.values))):
+        values = column_mean(spearman(scores, truth, weights), axis=1)
+        low, high = interval(values)
+        told[name] = f"{values[0]:.3f} [{low:.3f}, {high:.3f}]"
+    single = []
+    for rater in range(len(panel.raters)):
+        rows = panel.order[:, rater] >= 0
+        if rows.sum() > 2:
+            single.append(float(column_mean(spearman(panel.values[rows, rater], truth[rows]))))
+    told["one expert alone"] = f"{np.mean(single):.3f} (mean of {len(single)})"
+    return told
 
 
 def _preference(study: Mapping[str, Any]) -> str:

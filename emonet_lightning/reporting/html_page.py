@@ -44,7 +44,7 @@ def html_page(title: str, chapters: Sequence[Chapter]) -> str:
         OutputError: a picture lies outside the chapter's folder, or is of no kind that a browser shows.
     """
     names = [f"part-{number}" for number in range(1, len(chapters) + 1)]
-    links = "".join(
+    links = " ".join(
         f'<a href="#{name}">{html.escape(chapter.title)}</a>' for name, chapter in zip(names, chapters, strict=True)
     )
     parts = "".join(_section(name, chapter) for name, chapter in zip(names, chapters, strict=True))
