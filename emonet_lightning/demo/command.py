@@ -185,7 +185,7 @@ def _study(plan: Plan) -> None:
     predict_command(str(plan.out / "4-sets" / "hq"), scores, run=str(plan.run), values="mean_subtracted")
     pairs, key = str(folder / "pairs.jsonl"), str(sealed / "key.json")
     ratings = str(plan.out / "3-annotation" / "ratings.csv")
-    design_command(ratings, pairs, key, system=[f"heads={scores}"], least=0.5, seed=plan.seed)
+    design_command(ratings, pairs, key, system=[f"heads={scores}"], seed=plan.seed)
     write_choices(plan.faces("hq"), Path(pairs), folder / "choices.csv", plan.seed)
     analyse_command(str(folder / "choices.csv"), pairs, key, str(folder / "analysis"))
 
