@@ -131,6 +131,10 @@ def test_a_table_of_truth_has_its_rates_and_emotions_that_look_alike_come_togeth
     together = np.corrcoef(truth.intensities.T)[np.triu_indices(40, 1)]
     alike = display_similarity()[np.triu_indices(40, 1)]
     assert np.corrcoef(together, alike)[0, 1] > 0.9
+    # also where the prompt is the same
+    mean = np.stack([truth.intensities[truth.prompted == k].mean(axis=0) for k in range(40)])
+    within = np.corrcoef((truth.intensities - mean[truth.prompted]).T)[np.triu_indices(40, 1)]
+    assert np.corrcoef(within, alike)[0, 1] > 0.9
 
 
 def test_alpha_and_anchor_are_those_that_the_planted_noise_makes():
