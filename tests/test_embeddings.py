@@ -343,14 +343,15 @@ def test_slurm_array_with_gaps_is_refused(tmp_path, packed, spec, monkeypatch):
         embed_command(str(packed.path), spec, cache_dir=str(tmp_path))
 
 
-def test_script_of_the_slurm_array_is_valid_and_passes_its_arguments_on(tmp_path):
-    script = Path(__file__).parent.parent / "slurm" / "embed.sbatch"
+@pytest.mark.parametrize(("name", "command"), [("embed", "embed"), ("generate", "synthesize|images")])
+def test_script_of_the_slurm_array_is_valid_and_passes_its_arguments_on(tmp_path, name, command):
+    script = Path(__file__).parent.parent / "slurm" / f"{name}.sbatch"
     (tmp_path / "srun").write_text('#!/bin/sh\nprintf "%s|" "$SRUN_CPUS_PER_TASK" "$@"\n')
     (tmp_path / "srun").chmod(0o755)
     setting = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_CPUS_PER_TASK": "4"}
     call = ["bash", str(script), "my set", "--views", "2"]
     done = subprocess.run(call, env=setting, check=True, capture_output=True, text=True)
-    assert done.stdout == "4|--kill-on-bad-exit=1|python|-m|emonet_lightning|embed|my set|--views|2|"
+    assert done.stdout == f"4|--kill-on-bad-exit=1|python|-m|emonet_lightning|{command}|my set|--views|2|"
     assert subprocess.run(call[:2], env=setting, check=False, capture_output=True).returncode != 0
 
 

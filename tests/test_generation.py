@@ -231,3 +231,57 @@ def test_a_face_detector_that_is_none_is_one_line(prompts, tmp_path):
     assert not (tmp_path / "set").exists()
     with pytest.raises(Exception, match="no such file; give YuNet"):
         replace(Gates(), face_detector=str(tmp_path / "none.onnx")).recorded()
+
+
+def build_detector(path):
+    """A network with the inputs and outputs of YuNet that takes each bright cell of 32 pixels for a face."""
+    onnx = pytest.importorskip("onnx")
+    make, number = onnx.helper, onnx.TensorProto
+    values = {
+        "mean": np.full((1, 3, 1, 1), 1 / 3, np.float32), "shape": np.array([1, -1, 1]), "none": np.float32(0),
+        "threshold_32": np.float32(200), "threshold_16": np.float32(1e6), "threshold_8": np.float32(1e6),
+    }  # fmt: skip
+    nodes = [make.make_node("Conv", ["input", "mean"], ["grey"])]
+    outputs = []
+    for s in (8, 16, 32):
+        nodes += [
+            make.make_node("AveragePool", ["grey"], [f"cell_{s}"], kernel_shape=[s, s], strides=[s, s]),
+            make.make_node("Sub", [f"cell_{s}", f"threshold_{s}"], [f"above_{s}"]),
+            make.make_node("Sigmoid", [f"above_{s}"], [f"score_{s}"]),
+            make.make_node("Reshape", [f"score_{s}", "shape"], [f"cls_{s}"]),
+            make.make_node("Reshape", [f"score_{s}", "shape"], [f"obj_{s}"]),
+            make.make_node("Mul", [f"cls_{s}", "none"], [f"zero_{s}"]),
+            make.make_node("Concat", [f"zero_{s}"] * 4, [f"bbox_{s}"], axis=2),
+            make.make_node("Concat", [f"zero_{s}"] * 10, [f"kps_{s}"], axis=2),
+        ]
+        for name, width in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
+            outputs.append(make.make_tensor_value_info(f"{name}_{s}", number.FLOAT, [1, f"cells_{s}", width]))
+    given = [make.make_tensor_value_info("input", number.FLOAT, [1, 3, "height", "width"])]
+    constants = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
+    graph = make.make_graph(nodes, "detector", given, outputs, constants)
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.save(model, path)
+    return str(path)
+
+
+def test_images_without_exactly_one_face_are_dropped_and_the_detector_is_recorded(prompts, tmp_path):
+    def crowd(num, seed):
+        pixels = paint(seed) // 2
+        for face in range(num):
+            pixels[:32, 32 * face : 32 * face + 32] = 255
+        return pixels
+
+    seeds = [record["seed"] for record in prompts.records]
+    special = {seed: crowd(1, seed) for seed in seeds} | {seeds[3]: crowd(0, 1), seeds[8]: crowd(2, 2)}
+    special |= {attempt_seed(prompts.records[row], 1): crowd(1, row) for row in (3, 8)}
+    detector = build_detector(tmp_path / "yunet.onnx")
+    packed = make(prompts, tmp_path / "set", painter(special), Gates(face_detector=detector, near_duplicates="keep"))
+    report, dropped = report_of(tmp_path / "set")
+    assert [(entry["id"], entry["reason"]) for entry in dropped] == [
+        (prompts.records[3]["id"], "0 faces"),
+        (prompts.records[8]["id"], "2 faces"),
+    ]
+    assert packed.num_samples == NUM
+    assert report["not_looked_at"] == []
+    assert report["made_with"]["gates"]["face_detector"] == f"yunet.onnx {sha256_file(detector)}"

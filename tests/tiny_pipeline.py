@@ -35,6 +35,6 @@ def build_pipeline(folder, seed=0):
     StableDiffusionPipeline(
         vae=vae, text_encoder=CLIPTextModel(text), tokenizer=tokenizer, unet=unet, safety_checker=None,
         feature_extractor=None, requires_safety_checker=False,
-        scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False),
+        scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1),
     ).save_pretrained(folder)  # fmt: skip
     return folder

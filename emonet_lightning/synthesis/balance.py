@@ -7,11 +7,14 @@ are swapped, which keeps every axis balanced, where that makes the squared count
 smaller. What was reached is measured, not assumed.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+
+from emonet_lightning.progress import progress_bar
 
 MAX_CELLS = 2**24
 """Cells of a full factorial up to which repeated ones are looked for."""
@@ -22,44 +25,49 @@ _MAX_SWAPS, _SWAPS_PER_ROW, _LEAST_SWAPS = 80_000, 40, 2_000
 _SAMPLE = 4_096
 
 
-def balanced_levels(sizes: Sequence[int], num: int, seed: int) -> np.ndarray:
+def balanced_levels(sizes: Sequence[int], num: int, seed: int, progress: bool = False) -> np.ndarray:
     """Return a design: which level each row has of each axis.
 
     Args:
         sizes: number of levels of each axis [K].
         num: number of rows, at least 1.
         seed: another seed, another design of equal balance.
+        progress: show a bar: hundreds of thousands of rows on seven axes take a minute and more.
 
     Returns:
         int64 [num, K]. Every axis has each level within one as often as any other; every pair of axes has each pair
         of levels so, and no cell of the full factorial comes twice before each came once, where the search got there
         (`measure` tells; it always has for the shipped axes).
+
+    Raises:
+        InterruptedRunError: the process was asked to stop.
     """
     rng = np.random.default_rng([seed, num, *sizes])
-    cells = int(np.prod([float(size) for size in sizes])) if np.prod([float(s) for s in sizes]) < 2**62 else 2**62
+    cells = math.prod(sizes)
     if cells > MAX_CELLS:
-        return _rest(sizes, num, rng, None)
+        return _rest(sizes, num, rng, None, progress)
     copies, rest = divmod(num, cells)
     factorial = np.stack(np.unravel_index(np.arange(cells), sizes), axis=1)
     parts = [np.tile(factorial, (copies, 1))]
     if rest > cells // 2:  # what is left of a balanced whole by a balanced part is balanced
-        without = _rest(sizes, cells - rest, rng, cells)
+        without = _rest(sizes, cells - rest, rng, cells, progress)
         left = np.ones(cells, dtype=np.int64)
         np.subtract.at(left, np.ravel_multi_index(tuple(without.T), sizes), 1)
         parts.append(np.repeat(factorial, np.maximum(left, 0), axis=0))
         parts.append(factorial[rng.permutation(cells)[: num - sum(map(len, parts))]])  # only after repeated cells
     elif rest:
-        parts.append(_rest(sizes, rest, rng, cells))
+        parts.append(_rest(sizes, rest, rng, cells, progress))
     return np.concatenate(parts)
 
 
-def _rest(sizes: Sequence[int], num: int, rng: np.random.Generator, cells: int | None) -> np.ndarray:
+def _rest(sizes: Sequence[int], num: int, rng: np.random.Generator, cells: int | None, progress: bool) -> np.ndarray:
     """Part of a factorial; `cells` None does not look for repeated ones."""
     if num == 0:
         return np.empty((0, len(sizes)), dtype=np.int64)
     order = np.argsort([-size for size in sizes], kind="stable")
     search = _Search([sizes[axis] for axis in order], num, rng, cells is not None)
-    search.run()
+    with progress_bar("balancing", search.limit, "swaps", progress) as advance:
+        search.run(advance)
     levels = np.empty((num, len(sizes)), dtype=np.int64)
     for place, axis in enumerate(order):
         levels[:, axis] = rng.permutation(sizes[axis])[search.best[:, place]]
@@ -77,6 +85,7 @@ class _Search:
         self.codes = levels @ self.strides
         self.cells = np.bincount(self.codes, minlength=int(np.prod(sizes)) if distinct else 1)
         self.distinct = distinct
+        self.swaps, self.limit = 0, min(_MAX_SWAPS, max(_LEAST_SWAPS, _SWAPS_PER_ROW * num))
         self.movable = [axis for axis, size in enumerate(sizes) if size > 1]
         self.tables: dict[tuple[int, int], np.ndarray] = {}
         self.bounds: dict[tuple[int, int], tuple[int, int]] = {}
@@ -85,17 +94,18 @@ class _Search:
             self.tables[one, two], self.tables[two, one] = table, table.T
             self.bounds[one, two] = (num // table.size, -(-num // table.size))
 
-    def run(self) -> None:
+    def run(self, advance: Callable[[int], None]) -> None:
         """Search until all is balanced or the limit is reached: a number of swaps, so that results never differ."""
-        least, self.swaps = None, 0
-        limit = min(_MAX_SWAPS, max(_LEAST_SWAPS, _SWAPS_PER_ROW * len(self.levels)))
+        least, told = None, 0
         while True:
+            advance(min(self.swaps, self.limit) - told)
+            told = min(self.swaps, self.limit)
             wrong = self._wrong_pairs()
             repeated = np.flatnonzero(self.cells[self.codes] > 1) if self.distinct else np.empty(0, dtype=np.int64)
             found = (sum(amount for *_, amount in wrong), len(repeated))
             if least is None or found < least:
                 least, self.best = found, self.levels.copy()
-            if least == (0, 0) or self.swaps > (limit if found[0] else limit // 4):
+            if least == (0, 0) or self.swaps > (self.limit if found[0] else self.limit // 4):
                 return
             for entry in self.rng.permutation(len(wrong)):
                 self._mend_pair(*wrong[entry][:3])
@@ -231,7 +241,7 @@ def measure(levels: np.ndarray, names: Sequence[str], sizes: Sequence[int]) -> l
     found = [_spread((names[axis],), np.bincount(levels[:, axis], minlength=sizes[axis])) for axis in range(len(sizes))]
     for one, two in combinations(range(len(sizes)), 2):
         found.append(_spread((names[one], names[two]), pair_counts(levels, one, two, sizes)))
-    if len(sizes) > 2 and np.prod([float(size) for size in sizes]) <= MAX_CELLS:
+    if len(sizes) > 2 and math.prod(sizes) <= MAX_CELLS:
         codes = np.ravel_multi_index(tuple(levels.T), sizes)
         found.append(_spread(tuple(names), np.bincount(codes, minlength=int(np.prod(sizes)))))
     return found

@@ -50,7 +50,7 @@ def design_command(
     if path.suffix != ".jsonl":
         raise UsageError(f"--out {out}: must end with .jsonl")
     spec = load_prompts(Taxonomy.load(taxonomy), axes, templates or (), only or ())
-    design = make_design(spec, images, seed)
+    design = make_design(spec, images, seed, progress=True)
     varying = [number for number, size in enumerate(design.sizes) if size > 1] or [0]
     names, sizes = [spec.axes[number].name for number in varying], [design.sizes[number] for number in varying]
     levels = design.levels[:, varying]

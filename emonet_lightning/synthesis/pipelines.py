@@ -132,6 +132,8 @@ def call_options(source: PipelineSource, sampling: Sampling) -> dict[str, Any]:
         value = getattr(sampling, option)
         if value is not None and value < low:
             raise UsageError(f"--sampling.{option} {value}: must be {low} or more")
+    if (sampling.width is None) != (sampling.height is None):  # pipelines then take neither
+        raise UsageError("give both --sampling.width and --sampling.height, or neither")
     known = inspect.signature(getattr(_diffusers(), source.class_name).__call__).parameters
     given: dict[str, Any] = {
         "num_inference_steps": sampling.steps,
@@ -208,6 +210,13 @@ class Generator:
             ) from error
         except ValueError as error:  # a size that the network does not take
             raise UsageError(f"{type(self._pipeline).__name__}: {one_line(error)}") from error
+        asked = (options.get("width"), options.get("height"))
+        if asked[0] is not None and images[0].size != asked:  # rounded to what the network takes
+            width, height = images[0].size
+            raise UsageError(
+                f"{type(self._pipeline).__name__} makes {width} x {height} pixels, not {asked[0]} x {asked[1]} as asked; "
+                f"give --sampling.width {width} --sampling.height {height}"
+            )
         return [np.asarray(image.convert("RGB")) for image in images]
 
     def num_cut(self, prompts: Sequence[str]) -> int:

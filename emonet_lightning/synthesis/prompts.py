@@ -51,13 +51,14 @@ class Prompts(NamedTuple):
     digest: str
 
 
-def make_design(spec: PromptSpec, num: int, seed: int = 0) -> Design:
+def make_design(spec: PromptSpec, num: int, seed: int = 0, progress: bool = False) -> Design:
     """Choose the images of a balanced design.
 
     Args:
         spec: axes and wordings.
         num: number of images.
         seed: another seed, other images and other noise.
+        progress: show a bar where balancing takes long.
 
     Returns:
         The design, in an order in which each part of it holds a bit of everything.
@@ -70,7 +71,7 @@ def make_design(spec: PromptSpec, num: int, seed: int = 0) -> Design:
     if seed < 0:
         raise UsageError(f"--seed {seed}: must be 0 or more")
     sizes = [len(axis.levels) for axis in spec.axes]
-    levels = balanced_levels(sizes, num, seed)
+    levels = balanced_levels(sizes, num, seed, progress)
     cells, cell = np.unique(levels, axis=0, return_inverse=True)
     cell = cell.reshape(-1)
     by_cell = np.argsort(cell, kind="stable")
