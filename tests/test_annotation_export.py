@@ -1,4 +1,4 @@
-"""`annotate export` from recorded exports of Label Studio 1.23.2, where one answer of each kind was given in its page."""
+"""`annotate export` from recorded exports of Label Studio 1.23.2; one answer of each kind was given in its page."""
 
 import csv
 import dataclasses
