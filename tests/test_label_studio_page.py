@@ -74,7 +74,7 @@ def open_page(browser, server, project):
 
 
 def image_loaded(browser):
-    script = "return [...document.images].some(i => i.src.includes('local-files') && i.naturalWidth > 50)"
+    script = "return [...document.querySelectorAll('.emonet-row img')].some(image => image.naturalWidth > 50)"
     return browser.execute_script(script)
 
 
@@ -203,7 +203,7 @@ def test_a_rater_must_choose_a_side(server, browser, small_sets, tmp_path):
     press(browser, "j")
     keep_picture(browser, "preference")
     sides = css(browser, ".emonet-side")
-    assert [side.text.split("\n")[0] for side in sides] == ["Elation", "Hope/Enthusiasm/Optimism"]
+    assert [side.text.split("\n")[0].replace("\u200b", "") for side in sides] == ["Elation", "Hope/Enthusiasm/Optimism"]
     sizes = [float(line.value_of_css_property("font-size")[:-2]) for line in css(sides[0], "h1, h2, h3, h4, h5")]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[-1]

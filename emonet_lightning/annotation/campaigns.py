@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emonet_lightning.annotation.answers import CONSENT, Answer, read_export, votes_of
-from emonet_lightning.annotation.interface import MAX_LINES, consent_config
+from emonet_lightning.annotation.interface import MAX_LINES, breakable, consent_config
 from emonet_lightning.annotation.label_studio import LabelStudio
 from emonet_lightning.annotation.plan import Question, rater_order
 from emonet_lightning.annotation.record import (
@@ -186,7 +186,7 @@ def _without_doubles(server: LabelStudio, project: Project) -> set[str]:
 def pair_lines(sides: Sequence[tuple[str, Sequence[str]]]) -> dict[str, str]:
     """Return what a pair's task shows: `left1` to `right5`, empty where a list is shorter."""
     return {
-        f"{side}{rank + 1}": lines[rank] if rank < len(lines) else ""
+        f"{side}{rank + 1}": breakable(lines[rank]) if rank < len(lines) else ""
         for side, lines in sides
         for rank in range(MAX_LINES)
     }

@@ -28,10 +28,13 @@ _STYLE = """
 .emonet-ask { flex: 1 1 0; min-width: 0; }
 .emonet-middle { flex: 2 1 0; min-width: 0; }
 .emonet-side { flex: 1 1 0; min-width: 0; min-height: 420px; padding: 12px; text-align: center;
-  overflow-wrap: anywhere; border: 1px solid #c8c8d4; border-radius: 8px; }
+  overflow-wrap: break-word; border: 1px solid #c8c8d4; border-radius: 8px; }
 .emonet-keywords { margin: 8px 0 24px; }
 .emonet-keywords .lsf-htx-richtext { font-size: 20px; line-height: 1.6; }
-.emonet-row .lsf-choices { display: flex; gap: 16px; justify-content: center; }
+.emonet-row .lsf-choices { display: flex; gap: 16px; }
+.emonet-middle .lsf-choices { justify-content: center; }
+.emonet-middle .lsf-object { display: flex; justify-content: center; }
+.emonet-ask .ant-collapse-header { font-size: 18px; font-weight: 600; }
 .emonet-row .lsf-choice__item { border: 2px solid #4c5fa9; border-radius: 10px; padding: 10px 28px; font-size: 22px; }
 .emonet-row .lsf-choice__item label { font-size: 22px; }
 .emonet-slider { padding: 4px 0 10px; border-bottom: 1px solid #e4e4ec; }
@@ -134,6 +137,11 @@ def consent_config() -> str:
 def slider_name(slug: str) -> str:
     """Return the name of an emotion's slider in configuration and export."""
     return f"rating_{slug}"
+
+
+def breakable(name: str) -> str:
+    """Return a name that may be broken after a slash, which browsers do not do."""
+    return name.replace("/", "/\u200b")
 
 
 def keywords_of(keywords: tuple[str, ...]) -> str:

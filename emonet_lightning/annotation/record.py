@@ -65,9 +65,9 @@ class Campaign:
         return next((p for p in self.projects if (p.rater, p.round) == (rater, round)), None)
 
     def identity(self) -> dict[str, Any]:
-        """Return all that must be the same when a campaign goes on."""
+        """Return what options decide, all of which must be the same when a campaign goes on."""
         content = dataclasses.asdict(self)
-        return {key: content[key] for key in content if key not in ("id", "files", "projects", "sides_sha256")}
+        return {key: content[key] for key in content if key not in ("id", "files", "prompted", "projects", "sides_sha256")}
 
 
 def new_id() -> str:
