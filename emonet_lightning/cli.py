@@ -13,9 +13,10 @@ import re
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from emonet_lightning import __version__, interruption
+from emonet_lightning.command_table import COMMANDS, INTERRUPTIBLE, RUNS
 from emonet_lightning.errors import (
     EmoNetError,
     EnvironmentProblem,
@@ -26,138 +27,7 @@ from emonet_lightning.errors import (
 )
 from emonet_lightning.redaction import redact
 
-
-class Command(NamedTuple):
-    """A tool command: where its function is, and which of its arguments are positional."""
-
-    target: str
-    positional: tuple[str, ...]
-    summary: str
-
-
-INTERRUPTIBLE = {
-    "fit", "validate", "test", "predict", "pack", "verify", "embed", "pretrain-encoder", "sweep", "synthesize",
-    "annotate", "demo",
-}  # fmt: skip
-"""Commands that look between two items whether they were asked to stop; the others answer Ctrl-C as Python does."""
 UNSAFE_LOADING = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-RUNS = {
-    "fit": "train: encode once, train the heads, test, export; without arguments the embedded default",
-    "validate": "val/score of a run's best heads on its validation rows",
-    "test": "judge a run's best heads against every rater of a test set",
-}
-COMMANDS = {
-    "predict": Command("emonet_lightning.predict:predict_command", ("input",), "score images: CSV, Parquet or JSONL"),
-    "pack": Command(
-        "emonet_lightning.packing.commands:pack_command",
-        ("input",),
-        "make WebDataset shards from images and annotations",
-    ),
-    "verify": Command("emonet_lightning.packing.commands:verify_command", ("path",), "read a packed set back, whole"),
-    "embed": Command("emonet_lightning.data.embed_command:embed_command", ("path",), "encode a packed set once"),
-    "export": Command("emonet_lightning.export:export_command", (), "write heads: safetensors, released .pth, ONNX"),
-    "fetch": Command(
-        "emonet_lightning.fetch:fetch_command", ("what", "name"), "download an encoder, data or heads, pinned"
-    ),
-    "mirror": Command("emonet_lightning.mirror_command:mirror_command", ("run",), "make one W&B run of a run's files"),
-    "doctor": Command("emonet_lightning.doctor:doctor_command", (), "what this machine can run, and what it lacks"),
-    "evaluate agreement": Command(
-        "emonet_lightning.evaluation.agreement_command:agreement_command",
-        (),
-        "systems beside human raters: agreement, intervals, tables, figures",
-    ),
-    "evaluate votes": Command(
-        "emonet_lightning.evaluation.votes_command:votes_command",
-        (),
-        "yes/no votes: outcomes, contrast pairs, targets of each consensus rule",
-    ),
-    "evaluate transfer": Command(
-        "emonet_lightning.evaluation.transfer_command:transfer_command",
-        (),
-        "scores against the classes of another dataset (FERD, AffectNet, your own)",
-    ),
-    "sweep run": Command(
-        "emonet_lightning.sweeping.commands:sweep_run_command",
-        ("file",),
-        "run a W&B sweep file without a server: grid, random, bayes, hyperband",
-    ),
-    "sweep status": Command(
-        "emonet_lightning.sweeping.commands:sweep_status_command", ("folder",), "how far a sweep is, and its best trial"
-    ),
-    "sweep report": Command(
-        "emonet_lightning.sweeping.report_command:sweep_report_command",
-        ("folder",),
-        "ablations of a sweep: paired differences with intervals, cost, curves",
-    ),
-    "sweep select": Command(
-        "emonet_lightning.sweeping.select_command:sweep_select_command",
-        ("folder",),
-        "the best heads of a sweep, per emotion or per trial, for one test",
-    ),
-    "synthesize design": Command(
-        "emonet_lightning.synthesis.design_command:design_command",
-        (),
-        "prompts balanced over emotion, ethnicity, age, gender and wording, with a report of the balance",
-    ),
-    "synthesize images": Command(
-        "emonet_lightning.synthesis.images_command:images_command",
-        ("design",),
-        "generate the images of a design with a diffusion pipeline, as a packed set",
-    ),
-    "preference design": Command(
-        "emonet_lightning.annotation.preference_commands:design_command",
-        (),
-        "pairs of a blind study of what people prefer, experts or systems, and its sealed key",
-    ),
-    "preference simulate": Command(
-        "emonet_lightning.annotation.preference_trials:simulate_command",
-        (),
-        "simulated judges answer a study",
-    ),
-    "preference analyse": Command(
-        "emonet_lightning.annotation.preference_commands:analyse_command",
-        ("answers",),
-        "preferred in p % of comparisons, with intervals, by emotion and judge",
-    ),
-    "preference power": Command(
-        "emonet_lightning.annotation.preference_trials:power_command",
-        (),
-        "how many comparisons a study needs",
-    ),
-    "synthesize experts": Command(
-        "emonet_lightning.synthesis.experts_command:experts_command",
-        (),
-        "simulated experts on a known truth: ratings, votes, what was planted",
-    ),
-    "annotate campaign": Command(
-        "emonet_lightning.annotation.commands:campaign_command",
-        ("input",),
-        "put questions about a packed set before raters, in Label Studio",
-    ),
-    "annotate advance": Command(
-        "emonet_lightning.annotation.commands:advance_command", ("folder",), "put each yes before its next rater"
-    ),
-    "annotate status": Command(
-        "emonet_lightning.annotation.commands:status_command", ("folder",), "how far raters are, and how they agree"
-    ),
-    "annotate export": Command(
-        "emonet_lightning.annotation.commands:export_command", ("folder",), "answers as tables for evaluate and pack"
-    ),
-    "demo": Command("emonet_lightning.demo.command:demo_command", (), "the whole chain at small size, and one page about it"),
-    "synthesize faces": Command(
-        "emonet_lightning.synthesis.commands:faces_command", (), "render faces and pack them, any number and size"
-    ),
-    "synthesize sheets": Command(
-        "emonet_lightning.reporting.face_sheets:sheets_command",
-        (),
-        "contact sheets of rendered faces: emotions, identity, pose, light, camera",
-    ),
-    "pretrain-encoder": Command(
-        "emonet_lightning.synthesis.pretrain_encoder:pretrain_encoder_command",
-        (),
-        "train the embedded encoder anew on rendered faces",
-    ),
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -297,8 +167,9 @@ def _overview(only: str = "") -> str:
         "Trains and judges Empathic Insight-Face: one MLP head per emotion on a frozen vision encoder.",
         "",
     ]
+    width = max(map(len, COMMANDS))
     every = {**RUNS, **{name: command.summary for name, command in COMMANDS.items()}}
-    lines += [f"  {name:<18} {summary}" for name, summary in every.items() if name.startswith(only)]
+    lines += [f"  {name:<{width}} {summary}" for name, summary in every.items() if name.startswith(only)]
     lines += [
         "",
         "exit codes: 0 done, 2 usage, 65 data, 66 missing input, 70 crash loop, 74 I/O, 75 interrupted and resumable,",

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from emonet_lightning.cli import COMMANDS, RUNS, main
+from emonet_lightning.cli import main
+from emonet_lightning.command_table import COMMANDS, RUNS
 
 
 def test_one_help_lists_every_command_and_exit_code(capsys):

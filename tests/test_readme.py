@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from emonet_lightning.cli import COMMANDS, RUNS
+from emonet_lightning.command_table import COMMANDS, RUNS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
