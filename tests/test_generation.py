@@ -51,7 +51,7 @@ def painter(special=None, calls=None, stop_after=None):
 
 def make(prompts, out, draw, gates=Gates(), rank=0, world_size=1, batch_size=4, plan=None):
     plan = {"gates": gates.recorded(), "design": prompts.digest, "made_with": {}, **(plan or RECORDED)}
-    run = Run(prompts, out, TAXONOMY, gates, plan, batch_size, "png", 95, rank, world_size, progress=False)
+    run = Run(prompts, out, TAXONOMY, gates, plan, batch_size, "png", 95, None, rank, world_size, progress=False)
     highest = {dimension.slug: dimension.high for dimension in TAXONOMY.dimensions}
 
     def source(kept):

@@ -98,10 +98,11 @@ def test_options_reach_the_pipeline_and_are_recorded(design, tiny, tmp_path, who
         "--sampling.guidance",
         "2",
     ]
-    assert images(design, tiny, tmp_path / "set", *options, "--format", "png", "--batch_size", "16") == 0
+    assert images(design, tiny, tmp_path / "set", *options, "--format", "png", "--splits", "train=0.75,val=0.25") == 0
     packed = PackedSet.open(tmp_path / "set")
     meta = packed.read_record(0)["meta"]
     assert (meta["scheduler"], meta["width"], meta["guidance"]) == ("EulerDiscreteScheduler", 48, 2.0)
+    assert {name: len(rows) for name, rows in packed.splits.items()} == {"train": 27, "val": 9}
     content = packed.read_image(0)
     assert content.startswith(b"\x89PNG")
     assert int.from_bytes(content[16:20], "big") == 48
@@ -190,6 +191,7 @@ def test_folders_that_are_no_pipeline_or_bring_code_are_one_line(design, tmp_pat
         (["--revision", "main"], 2, "is a folder; only a name of the hub has revisions"),
         (["--taxonomy", "TAXONOMY"], 65, "is no emotion of taxonomy 'mine'"),
         (["--sampling.width", "33", "--sampling.height", "32"], 2, "divisible by 8"),
+        (["--splits", "train=0.5,val=0.4"], 2, "the shares sum to 0.9"),
         (["--sampling.width", "48"], 2, "give both --sampling.width and --sampling.height"),
     ],
 )

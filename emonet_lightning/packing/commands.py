@@ -83,7 +83,7 @@ def pack_command(
         licence: of the data, kept in the manifest.
         progress: show a progress bar and what was found.
     """
-    shares = {split: _share(split, value) for split, value in (pairs("splits", splits) or {}).items()} or None
+    shares = split_shares(splits)
     if sealed and shares and set(shares) != {"test"}:
         raise UsageError(f"--sealed with --splits {splits}: a sealed set is for testing only; leave --splits out")
     columns_of = Taxonomy.load(taxonomy, extra_dimensions)
@@ -133,11 +133,19 @@ def pack_command(
             console.print("licence unknown: name it with --licence, so that whoever uses the set knows it")
 
 
-def _share(split: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise UsageError(f"--splits {split}={value}: a share between 0 and 1 is needed") from None
+def split_shares(splits: dict[str, float] | str | None) -> dict[str, float] | None:
+    """Read the option `train=0.8,val=0.2`; None where it was not given.
+
+    Raises:
+        UsageError: a part that is no name and number.
+    """
+    shares = {}
+    for split, value in (pairs("splits", splits) or {}).items():
+        try:
+            shares[split] = float(value)
+        except ValueError:
+            raise UsageError(f"--splits {split}={value}: a share between 0 and 1 is needed") from None
+    return shares or None
 
 
 def verify_command(path: str, progress: bool = True) -> None:

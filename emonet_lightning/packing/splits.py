@@ -163,6 +163,18 @@ def check_largest(units: Units, num_samples: int) -> None:
         )
 
 
+def check_shares(fractions: dict[str, float]) -> None:
+    """Refuse shares of splits that are none.
+
+    Raises:
+        UsageError: a share that is not above 0, or shares that do not sum to 1.
+    """
+    if not fractions or any(not 0 < share <= 1 for share in fractions.values()):
+        raise UsageError(f"splits {fractions}: give each split a share above 0, as --splits train=0.9,val=0.1")
+    if abs(sum(fractions.values()) - 1) > 1e-6:
+        raise UsageError(f"splits {fractions}: the shares sum to {sum(fractions.values()):g}; make them sum to 1")
+
+
 def assign_splits(
     keys: Sequence[str],
     units: np.ndarray,
@@ -191,10 +203,7 @@ def assign_splits(
         UsageError: shares that do not sum to 1.
         DataError: a unit is forced into two splits, or a split stays empty.
     """
-    if not fractions or any(not 0 < share <= 1 for share in fractions.values()):
-        raise UsageError(f"splits {fractions}: give each split a share above 0, as --splits train=0.9,val=0.1")
-    if abs(sum(fractions.values()) - 1) > 1e-6:
-        raise UsageError(f"splits {fractions}: the shares sum to {sum(fractions.values()):g}; make them sum to 1")
+    check_shares(fractions)
     members: dict[int, list[int]] = {}
     for row, unit in enumerate(units.tolist()):
         members.setdefault(unit, []).append(row)

@@ -14,7 +14,9 @@ from emonet_lightning.io import fingerprint, read_json
 from emonet_lightning.local_paths import expand_home
 from emonet_lightning.machine import torch_device
 from emonet_lightning.messages import say
+from emonet_lightning.packing.commands import split_shares
 from emonet_lightning.packing.packed import PackedSet
+from emonet_lightning.packing.splits import check_shares
 from emonet_lightning.synthesis.blocks import GeneratedImages, Kept
 from emonet_lightning.synthesis.gates import Gates
 from emonet_lightning.synthesis.pipelines import (
@@ -45,6 +47,7 @@ def images_command(
     format: Literal["jpg", "png"] = "jpg",
     quality: PositiveInt = 95,
     taxonomy: str = "emonet40",
+    splits: dict[str, float] | str | None = None,
     licence: str = "unknown",
     progress: bool = True,
 ) -> None:
@@ -69,6 +72,8 @@ def images_command(
         format: of the images.
         quality: of a JPEG, 1 to 100.
         taxonomy: `emonet40`, or a YAML file of your own emotions: the one the design was made with.
+        splits: share of each split, as `--splits train=0.9,val=0.1`; all `train` by default. Images of one prompt stay
+            in one split.
         licence: of the images, kept in the manifest; that of the pipeline may say.
         progress: show a progress bar and what was found.
 
@@ -82,7 +87,8 @@ def images_command(
         raise UsageError(f"--quality {quality}: must be 1 to 100")
     rank, world_size, _ = slurm.array_share(rank, world_size)
     gates.check()
-    columns = Taxonomy.load(taxonomy)
+    columns, shares = Taxonomy.load(taxonomy), split_shares(splits)
+    check_shares(shares or {"train": 1.0})
     prompts = read_prompts(Path(design))
     _check_emotions(prompts, columns)
     pipeline = find_pipeline(model, revision)
@@ -92,11 +98,11 @@ def images_command(
     recorded = _recorded(pipeline, scheduler, options, sampling)
     plan: dict[str, Any] = {
         "design": prompts.digest, "prompts": len(prompts.records), "taxonomy": columns.digest, **recorded,
-        "batch_size": batch_size, "format": format, "quality": quality, "gates": gates.recorded(),
+        "batch_size": batch_size, "format": format, "quality": quality, "splits": shares, "gates": gates.recorded(),
         "device": place.type, "made_with": versions(),
     }  # fmt: skip
     folder = expand_home(out)
-    run = Run(prompts, folder, columns, gates, plan, batch_size, format, quality, rank, world_size, progress)
+    run = Run(prompts, folder, columns, gates, plan, batch_size, format, quality, shares, rank, world_size, progress)
     digest = fingerprint({key: value for key, value in plan.items() if key != "made_with"})
 
     def load() -> Draw:

@@ -214,8 +214,8 @@ class Generator:
         if asked[0] is not None and images[0].size != asked:  # rounded to what the network takes
             width, height = images[0].size
             raise UsageError(
-                f"{type(self._pipeline).__name__} makes {width} x {height} pixels, not {asked[0]} x {asked[1]} as asked; "
-                f"give --sampling.width {width} --sampling.height {height}"
+                f"{type(self._pipeline).__name__} makes {width} x {height} pixels where {asked[0]} x {asked[1]} are "
+                f"asked for; give --sampling.width {width} --sampling.height {height}"
             )
         return [np.asarray(image.convert("RGB")) for image in images]
 

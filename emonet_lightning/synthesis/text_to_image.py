@@ -5,6 +5,7 @@ share blocks by number, any of them may be killed, and the same command ends wit
 can only be found when a round is whole: whoever finds it so begins the next one, alone, with the few that are left.
 """
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterable
@@ -29,6 +30,7 @@ from emonet_lightning.synthesis.prompts import Prompts, attempt_seed
 from emonet_lightning.taxonomy import Taxonomy
 
 PLAN, REPORT, DROPPED, BLOCKS = "plan.json", "report.json", "dropped.jsonl", "blocks"
+_HELD = "another process finishes this set"
 _BLOCK = 32
 """Images of a block, rounded up to whole batches: what a kill can lose."""
 
@@ -48,6 +50,7 @@ class Run:
     batch_size: int
     image_format: str
     quality: int
+    splits: dict[str, float] | None = None
     rank: int = 0
     world_size: int = 1
     progress: bool = True
@@ -74,7 +77,8 @@ def generate(run: Run, load: Callable[[], Draw], source: Callable[[list[Kept]], 
     check = ImageCheck(run.gates)
     _hold_plan(run)
     if (run.folder / REPORT).is_file() and (run.out / MANIFEST).is_file():
-        shutil.rmtree(run.folder / BLOCKS, ignore_errors=True)  # a kill may have come in between
+        with contextlib.suppress(UsageError), claimed(run.folder, _HELD):  # a kill may have left blocks, and the lock
+            shutil.rmtree(run.folder / BLOCKS, ignore_errors=True)
         return PackedSet.open(run.out)
     draw = _Once(load)
     first = [Todo(row, 0) for row in range(len(run.prompts.records))]
@@ -82,10 +86,10 @@ def generate(run: Run, load: Callable[[], Draw], source: Callable[[list[Kept]], 
     if any(not is_made(path) for path, _ in _blocks(run, 0, first)):
         return None
     try:
-        with claimed(run.folder, "another process finishes this set"):
+        with claimed(run.folder, _HELD):
             return _finish(run, first, draw, check, source)
     except UsageError as error:
-        if run.world_size == 1 or "another process finishes" not in str(error):
+        if run.world_size == 1 or _HELD not in str(error):
             raise
         return None
 
@@ -102,11 +106,16 @@ def _finish(
     if not outcome.kept:
         why = ", ".join(f"{count} {reason}" for reason, count in reasons_of(outcome.dropped).items())
         raise DataError(f"{run.out}: no image passed the gates ({why}); look at the pipeline, or loosen --gates")
-    splits_together = "ignore" if run.gates.near_duplicates == "keep" else "group"
+    alone = run.gates.near_duplicates == "keep" and run.splits is None  # copies cannot straddle a single split
     packed = pack(
-        source(outcome.kept), run.out, run.taxonomy, near_duplicates=splits_together,  # type: ignore[arg-type]
-        near_duplicate_distance=run.gates.near_duplicate_distance, progress=run.progress,
-    )  # fmt: skip
+        source(outcome.kept),
+        run.out,
+        run.taxonomy,
+        splits=run.splits,
+        near_duplicates="ignore" if alone else "group",
+        near_duplicate_distance=run.gates.near_duplicate_distance,
+        progress=run.progress,
+    )
     lines = [json.dumps(entry, ensure_ascii=False) for entry in outcome.dropped]
     atomic_write(run.folder / DROPPED, "".join(f"{line}\n" for line in lines))
     write_json(run.folder / REPORT, report(outcome, run.prompts.records, run.plan))
