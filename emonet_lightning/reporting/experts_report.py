@@ -132,7 +132,7 @@ def agreement_figure(
         k = int(np.argmax(np.abs(y - x)))
         line = {"arrowstyle": "-", "color": DARK, "linewidth": 0.6}
         axes.annotate(
-            f"{names[k]} {y[k] - x[k]:+.3f}",
+            f"largest difference: {names[k]} {y[k] - x[k]:+.3f}",
             xy=(x[k], y[k]),
             xytext=(0.97, 0.05),
             textcoords="axes fraction",
