@@ -18,6 +18,7 @@ _KINDS = {
     "crossed": ("the same by crossed bootstrap", GREY, "^:"),
     "wilson": ("Wilson: as if answers were independent", ORANGE, "s--"),
 }
+_PRINTED = ("clustered", "wilson")
 
 
 def write_power(found: Mapping[str, Any], folder: Path | None) -> None:
@@ -31,12 +32,18 @@ def write_power(found: Mapping[str, Any], folder: Path | None) -> None:
     )
     shown.add_column("images", justify="right")
     shown.add_column("answers", justify="right")
-    for kind in _KINDS:
-        shown.add_column(f"{kind}\n±   power  covers", justify="right")
+    for kind in _PRINTED:
+        for what in (f"{kind}\n±", "\npower", "\ncovers"):
+            shown.add_column(what, justify="right")
     for row in found["sizes"]:
         cells = [
-            f"{row[kind]['width'] / 2:6.1%} {percent(row[kind]['power']):>6} {percent(row[kind]['coverage']):>6}"
-            for kind in _KINDS
+            text
+            for kind in _PRINTED
+            for text in (
+                f"{row[kind]['width'] / 2:.1%}",
+                percent(row[kind]["power"]),
+                percent(row[kind]["coverage"]),
+            )
         ]
         shown.add_row(str(row["num_images"]), str(row["num_comparisons"]), *cells)
     console.print(shown)
