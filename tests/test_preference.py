@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import binomtest
 
 from emonet_lightning.annotation.bradley_terry import strengths
@@ -434,8 +435,9 @@ def test_clustered_interval_is_that_of_wilson_for_independent_answers_and_wider_
     # four judges, each always of one mind
     minds = np.tile([True, False, False, True], 100)
     low, high = clustered_interval(minds, np.repeat(each[:100], 4), np.tile(each[:4], 100))
-    assert low < 0.1
-    assert high > 0.9
+    # t with three degrees of freedom, variance of a mean of four minds 1/12, on the log-odds
+    assert low == pytest.approx(1 / (1 + np.exp(stats.t.ppf(0.975, 3) / np.sqrt(12) / 0.25)), abs=0.002)
+    assert high == pytest.approx(1 - low)
     assert clustered_interval(np.ones(40, dtype=bool), np.repeat(each[:10], 4), each[:40])[0] == pytest.approx(
         binomtest(10, 10).proportion_ci(0.95, method="wilson").low
     )
