@@ -438,6 +438,7 @@ def test_clustered_interval_is_that_of_wilson_for_independent_answers_and_wider_
     # t with three degrees of freedom, variance of a mean of four minds 1/12, on the log-odds
     assert low == pytest.approx(1 / (1 + np.exp(stats.t.ppf(0.975, 3) / np.sqrt(12) / 0.25)), abs=0.002)
     assert high == pytest.approx(1 - low)
+    assert clustered_interval(hits[:5], each[:5] * 0, each[:5]) == (0.0, 1.0), "one image"
     assert clustered_interval(np.ones(40, dtype=bool), np.repeat(each[:10], 4), each[:40])[0] == pytest.approx(
         binomtest(10, 10).proportion_ci(0.95, method="wilson").low
     )

@@ -14,8 +14,8 @@ def clustered_interval(
 
     Variances over images, over judges and of single cases add up (Cameron, Gelbach and Miller 2011); each part brings
     its degrees of freedom (Satterthwaite 1946), so that few judges widen the interval; ends are taken on the log-odds.
-    Where all cases are alike, or all are of one image, there is nothing to estimate a variance from: the Wilson
-    interval with a case per image.
+    Where all cases are alike, there is nothing to estimate a variance from: the Wilson interval with a case per image.
+    One image tells nothing of others: 0 to 1.
 
     Args:
         hits: [n].
@@ -25,7 +25,9 @@ def clustered_interval(
     """
     n, value = len(hits), float(np.mean(hits))
     num_images = len(np.unique(image))
-    if value in (0.0, 1.0) or num_images < 2:
+    if num_images < 2:
+        return 0.0, 1.0
+    if value in (0.0, 1.0):
         found = share(round(value * num_images), num_images, level)
         return float(found["low"] or 0.0), float(found["high"] or 0.0)
     error = hits - value
