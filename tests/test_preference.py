@@ -7,12 +7,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.stats import binomtest
 
 from emonet_lightning.annotation.bradley_terry import strengths
 from emonet_lightning.annotation.preference import design, read_key, read_pairs, top_emotions
 from emonet_lightning.annotation.preference_analysis import analyse, sign_flip_p
 from emonet_lightning.annotation.preference_answers import Answers
 from emonet_lightning.annotation.preference_judges import (
+    INTERVALS,
     Judges,
     assign,
     choose,
@@ -23,6 +26,7 @@ from emonet_lightning.annotation.preference_judges import (
 from emonet_lightning.cli import main
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.evaluation.columns import median_rating
+from emonet_lightning.evaluation.two_way import clustered_interval
 from emonet_lightning.ratings.panel import SystemScores
 from emonet_lightning.ratings.panel_files import read_panel
 from emonet_lightning.taxonomy import Taxonomy
@@ -149,6 +153,7 @@ def test_sides_are_repeated_by_their_seed_alone_and_by_nobody_without_one():
     )
     assert first == again
     assert first.pairs != other.pairs
+    assert [pair.image for pair in first.pairs] != images, "not in the order of the images"
     assert drawn.key["seed"] != drawn_again.key["seed"]
     few = design(images, systems, FORTY, seed=5, num_images=10)
     assert len({pair.image for pair in few.pairs}) == 10
@@ -256,6 +261,8 @@ def test_judges_who_agree_have_alpha_one_and_coins_have_none():
     alike = answers._replace(chose_left=answers.image % 3 == answers.left)
     same = analyse(alike, NO_KEY, num_draws=20)["agreement"]
     assert (same["alpha"], same["same_choice"], same["num_pairs"]) == (1.0, 1.0, 300)
+    liked = simulated_study(300, 2, 0.9, Judges(2, image_sd=0.0, judge_sd=0.0), np.random.default_rng(0))
+    assert analyse(liked, NO_KEY, num_draws=20)["agreement"]["alpha"] < 0.2, "all like one system: chance agreement"
     strong = simulated_study(300, 2, 0.5, Judges(2, image_sd=6.0, judge_sd=0.0), np.random.default_rng(0))
     assert analyse(strong, NO_KEY, num_draws=20)["agreement"]["alpha"] > 0.4, "images decide"
 
@@ -293,7 +300,7 @@ def test_a_planted_preference_and_its_emotions_are_found():
 def test_sign_flips_count_images_and_not_answers():
     image = np.repeat(np.arange(3), 50)
     assert sign_flip_p(np.ones(150, dtype=bool), image) == pytest.approx(0.25), "2 of 2^3 flips are as far from even"
-    assert sign_flip_p(np.ones(20, dtype=bool), np.arange(20)) < 0.001
+    assert sign_flip_p(np.ones(20, dtype=bool), np.arange(20)) <= 0.001
     assert sign_flip_p(np.arange(20) % 2 == 0, np.arange(20)) == pytest.approx(1.0)
     assert sign_flip_p(np.ones(9, dtype=bool), np.zeros(9, dtype=int)) is None
 
@@ -359,6 +366,13 @@ def test_strengths_of_four_systems_are_found_whatever_the_side():
     assert once.sum() == pytest.approx(0)
 
 
+def test_a_habit_of_one_side_is_no_strength_of_the_system_that_stands_there():
+    rng = np.random.default_rng(1)
+    left = (rng.random(3000) > 0.8).astype(int)  # system 0 mostly
+    chosen = choose(left, 1 - left, np.arange(3000), np.zeros(3000, dtype=int), np.zeros(2), Judges(1, 0, 0, 1.0), rng)
+    assert np.abs(strengths(left, 1 - left, chosen, 2, np.ones((1, 3000)))).max() < 0.12
+
+
 def test_a_system_that_wins_all_has_a_finite_strength():
     left, right = np.array([0, 1] * 20), np.array([1, 0] * 20)
     found = strengths(left, right, left == 0, 2, np.ones((1, 40)))[0]
@@ -368,7 +382,7 @@ def test_a_system_that_wins_all_has_a_finite_strength():
 def test_power_rises_and_intervals_shrink_with_images_and_width_is_that_of_wilson():
     people = Judges(8, image_sd=0.0, judge_sd=0.0)
     small, large = power(0.35, [40, 160], 1, people, num_studies=40, num_draws=60)
-    for kind in ("wilson", "crossed"):
+    for kind in ("wilson", "clustered", "crossed"):
         assert large[kind]["width"] < 0.65 * small[kind]["width"]
         assert large[kind]["power"]["value"] > small[kind]["power"]["value"]
     # normal approximation of the width
@@ -382,19 +396,52 @@ def test_intervals_cover_what_they_say_they_cover():
     assert alike["wilson"]["coverage"]["value"] > 0.9
     differ = power(0.4, [250], 4, Judges(12, image_sd=0.5, judge_sd=0.6), num_studies=60, num_draws=80)[0]
     assert differ["wilson"]["coverage"]["value"] < 0.75
+    assert differ["clustered"]["coverage"]["value"] > 0.85
     assert differ["crossed"]["coverage"]["value"] > 0.85
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("num_judges", "per_image", "judge_sd", "at_least"), [(20, 2, 0.3, 0.93), (8, 2, 0.3, 0.91), (4, 2, 0.3, 0.85)]
+    ("num_judges", "judge_sd", "clustered", "crossed"),
+    [
+        (20, 0.3, (0.91, 0.98), (0.97, 1.0)),
+        (8, 0.3, (0.90, 0.98), (0.95, 1.0)),
+        (4, 0.3, (0.87, 0.95), (0.90, 0.98)),
+        (8, 0.8, (0.90, 0.96), (0.84, 0.93)),
+        (4, 0.8, (0.88, 0.96), (0.75, 0.87)),
+    ],
 )
-def test_crossed_intervals_cover_other_images_and_judges(num_judges, per_image, judge_sd, at_least):
-    """About a minute each; few judges are few draws of judges."""
+def test_intervals_for_other_images_and_judges_cover_them(num_judges, judge_sd, clustered, crossed):
+    """A minute or two each; few judges who differ much are hard for any interval."""
     people = Judges(num_judges, image_sd=0.5, judge_sd=judge_sd)
-    (found,) = power(0.3, [250], per_image, people, num_studies=600, num_draws=400)
-    print(num_judges, found)
-    assert found["crossed"]["coverage"]["value"] > at_least
+    (found,) = power(0.3, [250], 2, people, num_studies=600, num_draws=300)
+    covers = {kind: found[kind]["coverage"]["value"] for kind in INTERVALS}
+    print(num_judges, judge_sd, covers, {kind: round(found[kind]["width"], 3) for kind in INTERVALS})
+    assert clustered[0] <= covers["clustered"] <= clustered[1]
+    assert crossed[0] <= covers["crossed"] <= crossed[1]
+    assert covers["wilson"] < covers["clustered"]
+
+
+def test_clustered_interval_is_that_of_wilson_for_independent_answers_and_wider_for_few_judges():
+    rng = np.random.default_rng(0)
+    hits, each = rng.random(400) < 0.3, np.arange(400)
+    alone = clustered_interval(hits, each, each)
+    pooled = binomtest(int(hits.sum()), 400).proportion_ci(0.95, method="wilson")
+    assert alone == pytest.approx((pooled.low, pooled.high), abs=0.004)
+    # all answers of an image the same: as many cases as images
+    same = clustered_interval(np.repeat(hits[:100], 4), np.repeat(each[:100], 4), np.tile(each[:4], 100))
+    once = clustered_interval(hits[:100], each[:100], each[:100])
+    assert same == pytest.approx(once, abs=0.01)
+    # four judges, each always of one mind
+    minds = np.tile([True, False, False, True], 100)
+    low, high = clustered_interval(minds, np.repeat(each[:100], 4), np.tile(each[:4], 100))
+    # t with three degrees of freedom, variance of a mean of four minds 1/12, on the log-odds
+    assert low == pytest.approx(1 / (1 + np.exp(stats.t.ppf(0.975, 3) / np.sqrt(12) / 0.25)), abs=0.002)
+    assert high == pytest.approx(1 - low)
+    assert clustered_interval(hits[:5], each[:5] * 0, each[:5]) == (0.0, 1.0), "one image"
+    assert clustered_interval(np.ones(40, dtype=bool), np.repeat(each[:10], 4), each[:40])[0] == pytest.approx(
+        binomtest(10, 10).proportion_ci(0.95, method="wilson").low
+    )
 
 
 def test_simulated_judges_answer_a_study_and_the_analysis_finds_what_was_planted(study, tmp_path, capsys):

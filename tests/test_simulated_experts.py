@@ -108,6 +108,15 @@ def test_the_released_population_agrees_as_the_released_raters_do(as_released):
     assert found.row_std == pytest.approx(4.001, abs=0.2)
 
 
+def test_the_released_population_uses_the_whole_scale_for_every_emotion():
+    preset, rates = released()
+    panel = rate_images(draw_raters(preset, 1, 8), signal_of(draw_truth(1000, rates, 1).intensities), 1)
+    there = [panel.values[..., k][panel.values[..., k] > 0] for k in range(40)]
+    assert all(set(levels) == set(range(1, 8)) for levels in there)
+    means = [levels.mean() for levels in there]
+    assert 2.5 < min(means) < max(means) < 4.6
+
+
 def test_the_released_population_votes_as_the_released_raters_do(as_released):
     shares = dict(zip(("TTT", "TTF", "TF", "F", "T"), as_released[1].total.tolist(), strict=True))
     wanted = {"TTT": 9075, "TTF": 1943, "TF": 3652, "F": 3433, "T": 1896}

@@ -13,6 +13,7 @@ from emonet_lightning.evaluation.bootstrap import draws
 from emonet_lightning.evaluation.estimates import number, point
 from emonet_lightning.evaluation.multiple_comparisons import holm
 from emonet_lightning.evaluation.shares import share
+from emonet_lightning.evaluation.two_way import clustered_interval
 
 SCHEMA = "emonet_lightning preference 1"
 HASTY = 1.0
@@ -21,9 +22,12 @@ RULES = {
     "preferred": "share of comparisons in which the subject's list was chosen; equal lists were not shown",
     "wilson": "Wilson score interval: comparisons are taken as independent. It covers the share among comparisons like "
     "these, of these judges on these images",
-    "crossed": "percentile interval of bootstrap draws of images and of judges, crossed (a comparison counts as often "
-    "as its image times its judge): it covers other images and other judges too, and is rather too wide (Owen 2007); "
-    "with fewer than about 8 judges even so too narrow for other judges. With one judge images alone are drawn",
+    "clustered": "interval for other images and other judges, too: variances over images, judges and single answers "
+    "added up, t distribution with the degrees of freedom that so many judges leave. With three judges or fewer it is "
+    "still too narrow; with one judge it is about that judge alone",
+    "crossed": "the same by bootstrap: percentile interval of draws of images and of judges, crossed (a comparison "
+    "counts as often as its image times its judge). It is too wide where judges are alike (Owen 2007) and too narrow "
+    "where few judges differ much. With one judge images alone are drawn",
     "p": "whether the share differs from one half: sign-flip permutation test on the images' means, so that several "
     "answers to one image count as one; p_holm: corrected for all emotions, or judges, that are shown (Holm)",
     "side": "exact binomial test that left is chosen as often as right; sides are random, so any difference is the "
@@ -63,6 +67,7 @@ def analyse(
     def preferred(chosen: NDArray[np.bool_]) -> dict[str, Any]:
         chosen = chosen & shown
         found: dict[str, Any] = dict(share(won[chosen].sum(), chosen.sum(), level))
+        found["clustered"] = _clustered(answers, chosen, won, level)
         found["crossed"] = _crossed(weights[:, chosen], won[chosen], level)
         found["p"] = sign_flip_p(won[chosen], answers.image[chosen], seed)
         found["num_images"] = len(np.unique(answers.image[chosen]))
@@ -140,7 +145,7 @@ def sign_flip_p(won: NDArray[np.bool_], image: NDArray[np.int64], seed: int = 0)
     _, place = np.unique(image, return_inverse=True)
     mean = np.bincount(place, weights=2.0 * won - 1) / np.bincount(place)
     found = permutation_test(
-        (mean,), np.mean, permutation_type="samples", n_resamples=4999, vectorized=True, rng=np.random.default_rng(seed)
+        (mean,), np.mean, permutation_type="samples", n_resamples=1999, vectorized=True, rng=np.random.default_rng(seed)
     )
     return float(found.pvalue)
 
@@ -149,6 +154,15 @@ def _mean(weights: NDArray[np.float64], values: NDArray[np.bool_]) -> NDArray[np
     """Weighted share in each draw; NaN where a draw holds none of the answers."""
     total = weights.sum(axis=1)
     return np.where(total > 0, weights @ values.astype(np.float64) / np.where(total > 0, total, 1.0), np.nan)
+
+
+def _clustered(
+    answers: Answers, chosen: NDArray[np.bool_], won: NDArray[np.bool_], level: float
+) -> dict[str, float | None]:
+    if not chosen.any():
+        return {"value": None, "low": None, "high": None}
+    low, high = clustered_interval(won[chosen], answers.image[chosen], answers.rater[chosen], level)
+    return {"value": float(won[chosen].mean()), "low": low, "high": high}
 
 
 def _crossed(weights: NDArray[np.float64], won: NDArray[np.bool_], level: float) -> dict[str, float | None]:
@@ -203,6 +217,7 @@ def _many_systems(answers: Answers, weights: NDArray[np.float64], level: float) 
                     "first": answers.systems[a],
                     "second": answers.systems[b],
                     **share(won.sum(), chosen.sum(), level),
+                    "clustered": _clustered(answers, chosen, answers.winner == a, level),
                     "crossed": _crossed(weights[:, chosen], won, level),
                 }
             )

@@ -16,8 +16,11 @@ from emonet_lightning.annotation.preference_analysis import crossed_draws
 from emonet_lightning.annotation.preference_answers import Answers
 from emonet_lightning.evaluation.bootstrap import interval
 from emonet_lightning.evaluation.shares import share
+from emonet_lightning.evaluation.two_way import clustered_interval
 
 Array = NDArray[np.float64]
+INTERVALS = ("clustered", "crossed", "wilson")
+"""Kinds of intervals, see `preference_analysis.RULES`."""
 _NODES = np.polynomial.hermite_e.hermegauss(41)
 
 
@@ -116,11 +119,12 @@ class Outcome(NamedTuple):
 
     value: float
     wilson: tuple[float, float]
+    clustered: tuple[float, float]
     crossed: tuple[float, float]
 
 
 def study_outcome(answers: Answers, num_draws: int, seed: int, level: float) -> Outcome:
-    """Return the share of the second system with its two intervals."""
+    """Return the share of the second system with its three intervals."""
     won = answers.winner == 1
     weights = crossed_draws(answers, num_draws, seed)
     low, high = interval(weights @ won / np.maximum(weights.sum(axis=1), 1), level)
@@ -128,7 +132,8 @@ def study_outcome(answers: Answers, num_draws: int, seed: int, level: float) -> 
     assert pooled["value"] is not None
     assert pooled["low"] is not None
     assert pooled["high"] is not None
-    return Outcome(pooled["value"], (pooled["low"], pooled["high"]), (float(low), float(high)))
+    clustered = clustered_interval(won, answers.image, answers.rater, level)
+    return Outcome(pooled["value"], (pooled["low"], pooled["high"]), clustered, (float(low), float(high)))
 
 
 def power(
@@ -157,7 +162,7 @@ def power(
         advance: called with 1 after each study.
 
     Returns:
-        Per size and interval (`wilson`, `crossed`): `width`, mean; `power`, share of studies whose interval leaves out
+        Per size and interval (of `INTERVALS`): `width`, mean; `power`, share of studies whose interval leaves out
         one half, and `coverage`, share whose interval holds the planted share.
     """
     found = []
@@ -170,7 +175,7 @@ def power(
             advance(1)
         row: dict[str, Any] = {"num_images": size, "num_comparisons": size * per_image}
         row["mean"] = float(np.mean([outcome.value for outcome in outcomes]))
-        for kind in ("wilson", "crossed"):
+        for kind in INTERVALS:
             low, high = np.array([getattr(outcome, kind) for outcome in outcomes]).T
             row[kind] = {
                 "width": float((high - low).mean()),

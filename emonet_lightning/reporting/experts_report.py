@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emonet_lightning.io import atomic_write, write_json
-from emonet_lightning.reporting.drawing import BLUE, DARK, ORANGE, frame, save
+from emonet_lightning.reporting.drawing import BLUE, DARK, ORANGE, frame, save, short
 from emonet_lightning.reporting.markdown import literal, number, table
 from emonet_lightning.synthesis.expressions import load_expressions
 from emonet_lightning.synthesis.released_targets import OUTCOMES, RatingFigures, VoteFigures, released_ratings
@@ -132,7 +132,7 @@ def agreement_figure(
         k = int(np.argmax(np.abs(y - x)))
         line = {"arrowstyle": "-", "color": DARK, "linewidth": 0.6}
         axes.annotate(
-            f"{names[k]} {y[k] - x[k]:+.3f}",
+            f"largest difference: {y[k] - x[k]:+.3f}\n{short(names[k])}",
             xy=(x[k], y[k]),
             xytext=(0.97, 0.05),
             textcoords="axes fraction",

@@ -47,9 +47,8 @@ def forest(found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], title: s
         sure = row.get("p_holm") is not None and row["p_holm"] < _SURE
         _whisker(axes, place, row, BLUE if row["value"] >= 0.5 else ORANGE, filled=sure)
     _whisker(axes, len(ordered) + 0.5, overall, DARK, filled=True, marker="D")
-    crossed = overall["crossed"]
-    if crossed["low"] is not None:
-        axes.hlines(len(ordered) + 0.5, crossed["low"], crossed["high"], color=DARK, linewidth=0.9)
+    clustered = overall["clustered"]
+    axes.hlines(len(ordered) + 0.5, clustered["low"], clustered["high"], color=DARK, linewidth=0.9)
     labels = [f"{short(row['name'])} ({row['n']})" for row in ordered]
     axes.set_yticks([*range(len(ordered)), len(ordered) + 0.5], [*labels, f"all comparisons ({overall['n']:,})"])
     axes.set_ylim(len(ordered) + 1.1, -0.7)

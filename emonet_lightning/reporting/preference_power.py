@@ -10,10 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from emonet_lightning.io import write_json
-from emonet_lightning.reporting.drawing import BLUE, DARK, ORANGE, frame, save
+from emonet_lightning.reporting.drawing import BLUE, DARK, GREY, ORANGE, frame, save
 from emonet_lightning.reporting.votes_shares import percent
 
-_KINDS = {"crossed": ("other images and judges", BLUE, "o-"), "wilson": ("Wilson", ORANGE, "s--")}
+_KINDS = {
+    "clustered": ("other images and judges", BLUE, "o-"),
+    "crossed": ("the same by crossed bootstrap", GREY, "^:"),
+    "wilson": ("Wilson: as if answers were independent", ORANGE, "s--"),
+}
+_PRINTED = ("clustered", "wilson")
 
 
 def write_power(found: Mapping[str, Any], folder: Path | None) -> None:
@@ -25,12 +30,15 @@ def write_power(found: Mapping[str, Any], folder: Path | None) -> None:
         f"image; {found['num_studies']} simulated studies of each size, {found['level']:.0%} intervals",
         title_justify="left",
     )
-    for column in ("images", "answers", "±", "power", "coverage", "± Wilson", "power", "coverage"):
-        shown.add_column(column, justify="right")
+    shown.add_column("images", justify="right")
+    shown.add_column("answers", justify="right")
+    for kind in _PRINTED:
+        for what in (f"{kind}\n±", "\npower", "\ncovers"):
+            shown.add_column(what, justify="right")
     for row in found["sizes"]:
         cells = [
             text
-            for kind in _KINDS
+            for kind in _PRINTED
             for text in (
                 f"{row[kind]['width'] / 2:.1%}",
                 percent(row[kind]["power"]),
@@ -39,9 +47,6 @@ def write_power(found: Mapping[str, Any], folder: Path | None) -> None:
         ]
         shown.add_row(str(row["num_images"]), str(row["num_comparisons"]), *cells)
     console.print(shown)
-    console.print(
-        "first ±, power, coverage: interval for other images and judges; Wilson: as if answers were independent"
-    )
     for line in (_least(found, "width"), _least(found, "power")):
         console.print(line, highlight=False, markup=False)
     if folder is not None:
@@ -80,7 +85,7 @@ def power_figure(found: Mapping[str, Any]) -> Figure:
     panels[1].set_ylim(-0.02, 1.02)
     panels[2].set_ylim(min(0.6, *(row[kind]["coverage"]["low"] for row in found["sizes"] for kind in _KINDS)), 1.01)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=9, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(handles, labels, fontsize=9, loc="outside lower center", ncols=3, frameon=False)
     judges = found["judges"]
     figure.suptitle(
         f"If {found['preference']:.0%} is true: {judges['num_judges']} judges, {found['per_image']} an image; log-odds "
@@ -97,7 +102,7 @@ def _least(found: Mapping[str, Any], what: str) -> str:
     wanted = found["wanted"][what]
     words = f"an interval of ±{wanted / 2:.1%}" if what == "width" else f"a power of {wanted:.0%}"
     for row in found["sizes"]:
-        own = row["crossed"]
+        own = row["clustered"]
         if (own["width"] <= wanted) if what == "width" else (own["power"]["value"] >= wanted):
             return f"{words}: {row['num_images']} images ({row['num_comparisons']} comparisons)"
     return f"{words}: not with up to {found['sizes'][-1]['num_images']} images; more judges help where images do not"

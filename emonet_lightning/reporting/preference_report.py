@@ -50,7 +50,7 @@ def headline(found: Mapping[str, Any]) -> str:
     return (
         f"'{found['subject']}' was preferred to '{found['reference']}' in {percent(own)} of comparisons (n = "
         f"{own['n']:,}: {own['num_images']:,} images, {own['num_judges']} judges; {_level(found)} intervals: Wilson "
-        f"{bounds(own)}, other images and judges {bounds(own['crossed'])}; p {_p(own['p'])})."
+        f"{bounds(own)}, other images and judges {bounds(own['clustered'])}; p {_p(own['p'])})."
     )
 
 
@@ -76,7 +76,10 @@ def _sections(found: Mapping[str, Any], names: Mapping[str, str], figures: list[
     if found["overall"].get("equal_half") is not None:
         half = found["overall"]["equal_half"]
         yield f"Pairs with equal lists were not shown. Were they judged and half counted for each: {half:.1%}."
-    yield "\n".join(f"- {literal(rules[key])}" for key in ("preferred", "wilson", "crossed", "p"))
+    yield "\n".join(f"- {literal(rules[key])}" for key in ("preferred", "wilson", "clustered", "p"))
+    if found["overall"]["n"]:
+        crossed = found["overall"]["crossed"]
+        yield f"All comparisons by crossed bootstrap: {bounds(crossed)} ({found['rules']['crossed']})."
     yield "## Emotions"
     yield (
         f"An image counts for one emotion: {literal(found['about'])}. "
@@ -122,7 +125,7 @@ def _sections(found: Mapping[str, Any], names: Mapping[str, str], figures: list[
                     percent(row),
                     str(row["n"]),
                     bounds(row),
-                    bounds(row["crossed"]),
+                    bounds(row["clustered"]),
                 ]
                 for row in found["pairwise"]
             ),
@@ -141,7 +144,7 @@ def _rows(rows: list[Mapping[str, Any]], what: str, names: Mapping[str, str]) ->
                 str(row["n"]),
                 str(row["num_images"]),
                 bounds(row),
-                bounds(row["crossed"]),
+                bounds(row["clustered"]),
                 _p(row["p"]),
                 _p(row["p_holm"]),
             ]

@@ -7,7 +7,7 @@ size have that statistic: an emotion's doubt its alpha, the spread of taste the 
 raters with different levels open), its threshold its share of answers above 0, mood the spread of answers above 0 per
 image; its strictness the share of yes as a contrast, what is asked
 the share of targets with three yes, each rater's leniency in votes the rater's share of yes.
-What the published figures do not tell apart is set beforehand in `PEOPLE`: confusion, attention, use of the scale, and
+What the published figures do not tell apart is set beforehand: confusion, attention, use of the scale, and
 that emotions are rated in the proportion in which their prompts are confirmed.
 """
 
@@ -48,6 +48,8 @@ PEOPLE: dict[str, Any] = {
     "vote_leniency": [0.0] * NUM_VOTERS,
 }
 _STEPS, _VOTE_STEPS = 80, 80
+_REACH = 1.5
+"""Standard deviations of the evidence from the threshold to full intensity: a rater uses the whole scale."""
 _SEEDS = 4
 """Simulated sets that every step averages over, the same in each: what is fitted are their means."""
 
@@ -76,6 +78,7 @@ def fit(votes: VoteFigures, advance: Callable[[int], None] = lambda count: None)
         "doubt_factor": np.full(len(slugs), 0.2),
         "threshold_shift": np.full(len(slugs), 0.25),
         "taste": np.full(len(slugs), 0.05),
+        "reach": np.full(len(slugs), 0.4),
         "strict": np.full(len(slugs), 0.9),
         "asked": np.full(len(slugs), 0.5),
     }
@@ -137,6 +140,7 @@ def _fit_ratings(
         numbers = numbers | {
             "doubt_factor": np.clip(numbers["doubt_factor"] * np.exp(pace * 1.5 * miss[0]), 0.005, 1.0),
             "taste": np.clip(numbers["taste"] - pace * 0.6 * gap, 0.0, 1.0),
+            "reach": _REACH * width,
             "threshold_shift": np.clip(
                 numbers["threshold_shift"] + pace * width * (_probit(found.rate) - _probit(rate)),
                 0.0,

@@ -46,6 +46,9 @@ class RaterPreset:
     """Share of images on which the sliders are moved without looking: as many, but of any emotions."""
     curve: float = 0.8
     """Exponent from evidence to intensity."""
+    reach: Array | None = None
+    """Evidence from the threshold to full intensity [K], so that levels of emotions that are rated rarely are no higher
+    than of others; by default intensity is evidence as it is, whatever the threshold."""
     level_noise: float = 0.8
     """Standard deviation of the chosen level, in levels."""
     slip: float = 0.03
@@ -110,5 +113,5 @@ def preset_of(content: dict[str, Any]) -> tuple[RaterPreset, Array]:
     return RaterPreset(**people, **emotions, is_balanced=True), rates
 
 
-PER_EMOTION = ("rate", "doubt_factor", "threshold_shift", "taste", "strict", "asked")
+PER_EMOTION = ("rate", "doubt_factor", "threshold_shift", "reach", "taste", "strict", "asked")
 """What `released_raters.yaml` says of each emotion."""

@@ -86,6 +86,7 @@ class Rater:
     mood: float = 0.0
     lapse: float = 0.0
     curve: float = 0.8
+    reach: np.ndarray | None = None
     level_noise: float = 0.8
     slip: float = 0.03
     asked: float | np.ndarray = 0.10
@@ -116,6 +117,7 @@ def draw_raters(preset: RaterPreset, seed: int, count: int) -> tuple[Rater, ...]
             taste=preset.taste * rng.normal(size=num_emotions),
             mood=preset.mood,
             curve=preset.curve,
+            reach=preset.reach,
             level_noise=preset.level_noise,
             slip=preset.slip,
             asked=preset.asked,
@@ -189,7 +191,8 @@ def rate_signal(rater: Rater, signal: np.ndarray, rng: np.random.Generator) -> n
     """
     seen = _judge(rater, signal, rng)
     noticed = (seen > rater.threshold) & (rng.random(seen.shape) < rater.attention)
-    level = MAX_INTENSITY * rater.scale * seen.clip(0, None) ** rater.curve
+    above = seen if rater.reach is None else (seen - rater.threshold) / rater.reach
+    level = MAX_INTENSITY * rater.scale * above.clip(0, None) ** rater.curve
     level = level + rater.level_noise * rng.normal(size=seen.shape)
     sliders = np.where(noticed, np.clip(np.round(level), 1, MAX_INTENSITY), 0).astype(np.int64)
     if rater.lapse:
