@@ -110,6 +110,7 @@ class _Search:
             for entry in self.rng.permutation(len(wrong)):
                 self._mend_pair(*wrong[entry][:3])
             for row in self.rng.permutation(repeated) if not wrong else ():
+                self.swaps += 1
                 if self.cells[self.codes[row]] > 1:
                     self._swap(int(row), int(self.rng.choice(self.movable)), self._some_rows())
 
@@ -122,6 +123,7 @@ class _Search:
         return wrong
 
     def _mend_pair(self, axes: tuple[int, int], p: int, q: int) -> None:
+        self.swaps += 1  # one that finds no partner counts too, so the search ends
         low, high = self.bounds[axes]
         count = self.tables[axes][p, q]
         if low <= count <= high:
@@ -151,7 +153,6 @@ class _Search:
 
     def _swap(self, row: int, axis: int, candidates: np.ndarray) -> None:
         """Swap a row's level with the candidate's that lowers the squared counts most, or changes them not at all."""
-        self.swaps += 1
         levels, mine = self.levels, self.levels[row, axis]
         candidates = candidates[levels[candidates, axis] != mine]
         if not len(candidates):
