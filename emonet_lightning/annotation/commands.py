@@ -114,7 +114,7 @@ def advance_command(folder: str, progress: bool = True) -> None:
     with claimed(path, BUSY):
         answers, _ = collect(path, campaign, server)
         made = bring_up(path, campaign, server, answers, progress)
-    say(f"{folder}: {made} tasks made; {_outcomes(campaign, answers)}")
+    say("; ".join(filter(None, [f"{folder}: {made} tasks made", _outcomes(campaign, answers)])))
     if made:
         _say_links(campaign, server)
 
