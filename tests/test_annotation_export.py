@@ -187,15 +187,16 @@ def test_what_is_wrong_in_an_export_is_told_in_one_line(recorded, tmp_path, caps
     assert not (tmp_path / "out").exists()
 
 
-def test_a_question_of_another_rater_is_foreign(recorded, tmp_path, capsys):
-    campaign = read_campaign(recorded / "votes")
+@pytest.mark.parametrize("name", ["votes", "ratings"])
+def test_a_question_of_another_rater_is_foreign(recorded, tmp_path, capsys, name):
+    campaign = read_campaign(recorded / name)
     other = next(q.id for q in campaign.questions if "anna" not in q.raters)
 
     def edit(tasks):
         tasks[0]["data"]["question"] = other
 
-    change(recorded / "votes", edit)
-    assert export(recorded / "votes", tmp_path / "out") == 65
+    change(recorded / name, edit)
+    assert export(recorded / name, tmp_path / "out") == 65
     assert "not a task of 'anna'" in capsys.readouterr().err
 
 

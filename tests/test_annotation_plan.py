@@ -145,8 +145,10 @@ def test_raters_of_one_image_change_and_orders_differ():
 
 def test_a_questions_name_tells_neither_role_nor_emotion():
     questions = plan_votes(images(400), PARTNERS, RATERS, [], 0)
-    halves = Counter(q.role for q in sorted(questions)[:400])
+    by_name = sorted(questions)
+    halves = Counter(question.role for question in by_name[:400])
     assert 150 < halves["target"] < 250
+    assert sum(one.image == two.image for one, two in itertools.pairwise(by_name)) < 20  # else a contrast follows
     assert len({len(question.id) for question in questions}) == 1
 
 

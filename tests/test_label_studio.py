@@ -243,7 +243,7 @@ def test_what_does_not_fit_is_one_line_and_nothing_is_lost(server, small_sets, t
     assert "holds another campaign" in capsys.readouterr().err
     server.delete(part.id)
     code, said = refusal(capsys, "annotate", "status", str(out))
-    assert (code, f"/api/projects/{part.id}/" in said) == (65, True)
+    assert (code, f"has no project {part.id}" in said) == (65, True)
     monkeypatch.setenv(TOKEN, "not-a-token-of-this-server")
     assert refusal(capsys, "annotate", "status", str(out))[0] == 2
     monkeypatch.setenv(URL, "http://127.0.0.1:9")

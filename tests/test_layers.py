@@ -141,7 +141,7 @@ def test_module_and_data_never_import_each_other():
             assert not {"module", "callbacks"} & imported, name
 
 
-FREE = ("evaluation", "ratings", "reporting")
+FREE = ("annotation", "evaluation", "ratings", "reporting")
 WITHOUT_LIGHTNING = [name for name in NAMES if name.startswith(FREE)] + ["predict", "recognizer", "bundle"]
 
 

@@ -95,8 +95,9 @@ def campaign_command(
         made = bring_up(folder, campaign, server, answers, progress)
     say(
         f"{out}: {len(campaign.questions)} questions about {len(campaign.files)} images for {len(campaign.raters)} "
-        f"raters, {made} tasks made now; raters open their projects at {server.url}"
+        f"raters, {made} tasks made now"
     )
+    _say_links(campaign, server)
 
 
 def advance_command(folder: str, progress: bool = True) -> None:
@@ -113,7 +114,9 @@ def advance_command(folder: str, progress: bool = True) -> None:
     with claimed(path, BUSY):
         answers, _ = collect(path, campaign, server)
         made = bring_up(path, campaign, server, answers, progress)
-    say(f"{folder}: {made} tasks made; {_outcomes(campaign, answers)}")
+    say("; ".join(filter(None, [f"{folder}: {made} tasks made", _outcomes(campaign, answers)])))
+    if made:
+        _say_links(campaign, server)
 
 
 def status_command(folder: str) -> None:
@@ -164,6 +167,13 @@ def export_command(folder: str, out: str, files: list[str] | None = None, partia
 
 def _names(text: str | None) -> list[str]:
     return [name.strip() for name in text.split(",")] if text else []
+
+
+def _say_links(campaign: Campaign, server: LabelStudio) -> None:
+    """Say what to send to each rater."""
+    for project in campaign.projects:
+        title = title_of(campaign, project.rater, project.round)
+        say(f"  {title}: {server.url}/projects/{project.id}/data?labeling=1")
 
 
 def _outcomes(campaign: Campaign, answers: list[Answer]) -> str:
@@ -226,14 +236,14 @@ def _status_table(campaign: Campaign, answers: list[Answer]) -> Table:
     table = Table(title=f"{campaign.name} ({campaign.kind})", title_justify="left")
     for column in ("rater", "consent", "", "done", "left", "median s"):
         table.add_column(column, justify="left" if column in ("rater", "consent", "") else "right")
-    for column in ("yes after others' yes", "yes on contrasts") if votes else ("kappa with others",):
+    for column in ("yes in later rounds", "yes on contrasts") if votes else ("kappa with others",):
         table.add_column(column, justify="right")
     for row in rater_progress(campaign, answers):
         cells = [_share(row.yes), _share(row.contrast_yes)] if votes else [_number(row.kappa, 3)]
         table.add_row(
             row.rater,
             {None: "not asked", True: "agreed", False: "missing"}[row.agreed],
-            ProgressBar(total=max(row.due, 1), completed=row.done, width=24),
+            ProgressBar(total=max(row.due, 1), completed=row.done, width=16),
             str(row.done),
             str(row.due - row.done),
             _number(row.seconds, 1),

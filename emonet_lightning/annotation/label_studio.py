@@ -151,7 +151,13 @@ class LabelStudio:
             DataError: it is not there any more.
         """
         query = {"exportType": "JSON", "download_all_tasks": "true"}
-        return self._checked(self._send("GET", f"/api/projects/{project}/export", params=query)).content
+        response = self._send("GET", f"/api/projects/{project}/export", params=query)
+        if response.status_code == 404:
+            raise DataError(
+                f"{self.url}: has no project {project}, which the campaign made; it was deleted there (take it from a "
+                f"backup), or {URL} names another server"
+            )
+        return self._checked(response).content
 
     def _json(self, method: str, path: str, **options: Any) -> Any:
         return self._checked(self._send(method, path, **options)).json()

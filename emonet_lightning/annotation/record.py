@@ -67,7 +67,9 @@ class Campaign:
     def identity(self) -> dict[str, Any]:
         """Return what options decide, all of which must be the same when a campaign goes on."""
         content = dataclasses.asdict(self)
-        return {key: content[key] for key in content if key not in ("id", "files", "prompted", "projects", "sides_sha256")}
+        return {
+            key: content[key] for key in content if key not in ("id", "files", "prompted", "projects", "sides_sha256")
+        }
 
 
 def new_id() -> str:

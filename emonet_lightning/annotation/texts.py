@@ -18,7 +18,7 @@ INSTRUCTIONS: dict[CampaignKind, list[str]] = {
         _RELAX,
         "Open the families of emotions and move the sliders of those that you see, the further the stronger. Leave the "
         "others untouched; a face may show one emotion, several or none.",
-        _SUBMIT,
+        "Press Submit to go on.",  # a slider that has the focus takes Ctrl+Enter
     ],
     "preference": [
         _RELAX,
