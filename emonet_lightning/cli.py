@@ -35,7 +35,18 @@ class Command(NamedTuple):
     summary: str
 
 
-INTERRUPTIBLE = {"fit", "validate", "test", "predict", "pack", "verify", "embed", "pretrain-encoder", "sweep", "synthesize"}
+INTERRUPTIBLE = {
+    "fit",
+    "validate",
+    "test",
+    "predict",
+    "pack",
+    "verify",
+    "embed",
+    "pretrain-encoder",
+    "sweep",
+    "synthesize",
+}
 """Commands that look between two items whether they were asked to stop; the others answer Ctrl-C as Python does."""
 UNSAFE_LOADING = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 RUNS = {

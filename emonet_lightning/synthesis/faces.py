@@ -32,8 +32,20 @@ _FACES_PER_PERSON = {"big": 4, "binary": 3, "hq": 2}
 _TARGET_RATERS = (0, 1, 3, 5)
 _CONTRAST_RATERS = (2, 3, 4, 6)
 _MAX_VOTES = 3
-_MODULES = ("actions", "canvas", "coverings", "curves", "expressions", "faces", "factors", "features", "geometry", "hair", "identity")
-_MODULES += ("lighting", "raters", "renderer", "skin")
+_MODULES = [
+    "actions",
+    "canvas",
+    "coverings",
+    "curves",
+    "expressions",
+    "faces",
+    "factors",
+    "features",
+    "geometry",
+    "hair",
+]
+_MODULES += ["identity", "lighting", "raters", "renderer", "skin"]
+"""All that decides about a sample."""
 
 
 class RenderedFaces:
