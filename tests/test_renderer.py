@@ -1,6 +1,7 @@
 """The renderer: deterministic, local, and only as expressive as its actions."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -111,7 +112,7 @@ def test_an_action_moves_continuously(action: str):
     rest, full = render_face(still(4)).astype(int), render_face(still(4, **{action: 1.0}))
     whole = np.abs(full - rest).sum()
     levels = [render_face(still(4, **{action: float(level)})).astype(int) for level in np.linspace(0, 1, 11)]
-    steps = np.array([np.abs(b - a).sum() for a, b in zip(levels, levels[1:], strict=False)])
+    steps = np.array([np.abs(b - a).sum() for a, b in pairwise(levels)])
     assert whole > 1000, "to be seen"
     assert steps.max() < 0.55 * whole
 
@@ -124,7 +125,10 @@ def test_a_strong_light_brightens_the_side_it_comes_from():
         row = int(points["nose_tip"][1])
         left, right = int(points["left_eye_out"][0]), int(points["right_eye_out"][0])
         middle = (left + right) // 2
-        sides = {"left": lit[row - 6 : row + 6, left:middle].mean(), "right": lit[row - 6 : row + 6, middle:right].mean()}
+        sides = {
+            "left": lit[row - 6 : row + 6, left:middle].mean(),
+            "right": lit[row - 6 : row + 6, middle:right].mean(),
+        }
         assert max(sides, key=lambda side: sides[side]) == bright
 
 

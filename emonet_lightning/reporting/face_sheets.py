@@ -27,6 +27,15 @@ _DPI = 130  # of `drawing.png`
 _LABEL = 20
 _MARGIN = 8
 _TITLE = 34
+_LAMPS = {
+    "white": (1.0, 1.0, 1.0),
+    "evening": (1.2, 1.0, 0.8),
+    "candle": (1.45, 0.95, 0.6),
+    "shade": (0.85, 1.0, 1.15),
+    "blue sign": (0.6, 0.9, 1.5),
+    "pink sign": (1.35, 0.7, 0.95),
+    "leaves": (0.85, 1.2, 0.95),
+}
 _IN_STEPS = ("elation", "sadness", "anger", "fear", "disgust", "astonishment_surprise", "contempt", "embarrassment")
 
 
@@ -48,7 +57,7 @@ class Sheet(NamedTuple):
 
 
 def sheets_command(out: str, size: int = 160, seed: int = 0, progress: bool = True) -> None:
-    """Draw contact sheets of the rendered faces: emotions, intensity, actions, identity, pose, lighting, camera, occlusion.
+    """Draw contact sheets of the rendered faces: by emotion, intensity, action, person, pose, light, camera, occlusion.
 
     Args:
         out: folder for the PNG files.
@@ -179,16 +188,19 @@ def _pose(seed: int) -> Sheet:
 
 
 def _lighting(seed: int) -> Sheet:
-    colours = ("#808080", "#a08060", "#c08040", "#608090", "#4080c0", "#b060a0", "#60a060")
     strong = {"light_strength": 0.75}
     rows: list[tuple[FaceParams, str, Sequence[Value], str]] = [
         (_plain(seed, 11, **strong), "light_azimuth", (-80, -50, -25, 0, 25, 50, 80), "°"),
         (_plain(seed, 12, **strong), "light_elevation", (-40, -20, 0, 20, 40, 60, 75), "°"),
         (_plain(seed, 13, light_azimuth=0.9), "light_strength", (0, 0.15, 0.3, 0.45, 0.6, 0.8, 1), ""),
-        (_plain(seed, 14, **strong), "light_colour", colours, ""),
         (_plain(seed, 15), "camera_exposure", (0.4, 0.6, 0.8, 1, 1.2, 1.5, 2), ""),
     ]
-    return _swept("Light: direction, height, strength, colour; exposure", rows)
+    sheet = _swept("Light: direction, height, strength; exposure; colour", rows)
+    lamp = _plain(seed, 14, **strong)
+    coloured = [replace(lamp, scene=replace(lamp.scene, light_colour=colour)) for colour in _LAMPS.values()]
+    return sheet._replace(
+        cells=[*sheet.cells, *(Cell(name, face) for name, face in zip(_LAMPS, coloured, strict=True))]
+    )
 
 
 def _camera(seed: int) -> Sheet:

@@ -30,11 +30,13 @@ def occlusion_shapes(scene: Scene, pixels: Curves, frame: HeadFrame) -> list[np.
         return _rings(pixels, frame, (0.16 + 0.10 * size, 0.12 + 0.08 * size), 0.8)
     middle = np.array([0.0, scene.occlusion_y])
     if kind == "bar":
-        return [frame.place(middle + np.array([(-1.2, -0.55), (1.2, -0.55), (1.2, 0.55), (-1.2, 0.55)]) * (1, size), 0.3)]
+        return [
+            frame.place(middle + np.array([(-1.2, -0.55), (1.2, -0.55), (1.2, 0.55), (-1.2, 0.55)]) * (1, size), 0.3)
+        ]
     angle = np.linspace(0, 2 * np.pi, 17)[:-1]
     radius = 0.85 * size * (1 + 0.08 * np.cos(3 * angle) + 0.06 * np.sin(5 * angle))
     outline = smooth(np.stack([radius * np.cos(angle), 0.85 * radius * np.sin(angle)], axis=1), closed=True)
-    return [frame.place(middle + (0.25, 0.0) + outline, 0.3)]
+    return [frame.place(middle + np.array([0.25, 0.0]) + outline, 0.3)]
 
 
 def draw_occlusion(canvas: Canvas, scene: Scene, pixels: Curves, frame: HeadFrame) -> None:

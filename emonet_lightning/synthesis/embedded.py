@@ -10,8 +10,8 @@ from emonet_lightning.io import sha256_bytes
 from emonet_lightning.packing.samples import RawSample
 from emonet_lightning.packing.shards import pack
 from emonet_lightning.ratings.long_form import Kind
-from emonet_lightning.synthesis.factors import describe_factors
 from emonet_lightning.synthesis.faces import RenderedFaces
+from emonet_lightning.synthesis.factors import describe_factors
 from emonet_lightning.synthesis.renderer import photograph_face
 from emonet_lightning.taxonomy import Taxonomy
 

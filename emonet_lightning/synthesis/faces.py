@@ -33,8 +33,11 @@ _FACES_PER_PERSON = {"big": 4, "binary": 3, "hq": 2}
 _TARGET_RATERS = (0, 1, 3, 5)
 _CONTRAST_RATERS = (2, 3, 4, 6)
 _MAX_VOTES = 3
-_MODULES = ("actions", "canvas", "coverings", "curves", "expressions", "faces", "factors", "features", "geometry", "hair", "identity")
-_MODULES += ("lighting", "rater_presets", "raters", "renderer", "skin")
+_MODULES = (
+    "actions", "canvas", "coverings", "curves", "expressions", "faces", "factors", "features", "geometry", "hair",
+    "identity", "lighting", "rater_presets", "raters", "renderer", "skin",
+)  # fmt: skip
+"""All that decides about a sample."""
 
 
 class RenderedFaces:

@@ -27,7 +27,6 @@ _SCENE = {
     "light_azimuth": "light_azimuth",
     "light_elevation": "light_elevation",
     "light_strength": "light_strength",
-    "light_colour": "light_colour",
     "background_angle": "background_angle",
     "background_clutter": "clutter",
     "camera_warmth": "warmth",
@@ -168,8 +167,6 @@ def _attribute(part: str, name: str, field: str) -> Factor:
         value = getattr(getattr(params, part), field)
         if choices:
             return choices[value]
-        if field == "light_colour":
-            return _hexadecimal(tuple(127.5 * channel for channel in value))
         if isinstance(value, tuple):
             return _hexadecimal(value)
         return value if isinstance(value, int) else round(float(value) * factor, _DIGITS)
@@ -178,8 +175,6 @@ def _attribute(part: str, name: str, field: str) -> Factor:
         old = getattr(getattr(params, part), field)
         if choices:
             new: Any = choices.index(value)
-        elif field == "light_colour":
-            new = tuple(channel / 127.5 for channel in _channels(value))
         elif isinstance(old, tuple):
             new = _channels(value)
         else:
@@ -190,19 +185,20 @@ def _attribute(part: str, name: str, field: str) -> Factor:
     return Factor(read, change, low, high, choices)
 
 
-def _pair(field: str, index: int) -> Factor:
-    """One half of a pair of the scene: of the two background colours, or of the place."""
+def _entry(field: str, index: int, low: float = -np.inf, high: float = np.inf) -> Factor:
+    """One entry of a tuple of the scene: a background colour, a channel of the light, or a coordinate."""
 
     def read(params: FaceParams) -> Value:
         value = getattr(params.scene, field)[index]
         return _hexadecimal(value) if isinstance(value, tuple) else round(float(value), _DIGITS)
 
     def change(params: FaceParams, value: Any) -> FaceParams:
-        pair = list(getattr(params.scene, field))
-        pair[index] = _channels(value) if isinstance(value, str) else value
-        return replace(params, scene=replace(params.scene, **{field: tuple(pair)}))
+        entries: list[Any] = list(getattr(params.scene, field))
+        entries[index] = _channels(value) if isinstance(value, str) else value
+        changed: dict[str, Any] = {field: tuple(entries)}
+        return replace(params, scene=replace(params.scene, **changed))
 
-    return Factor(read, change)
+    return Factor(read, change, low, high)
 
 
 def _hexadecimal(colour: tuple[float, ...]) -> str:
@@ -231,9 +227,10 @@ FACTORS: dict[str, Factor] = {
         if field.name not in _HIDDEN
     },
     **{name: _attribute("scene", name, field) for name, field in _SCENE.items()},
-    "background_first": _pair("background", 0),
-    "background_second": _pair("background", 1),
-    "camera_x": _pair("offset", 0),
-    "camera_y": _pair("offset", 1),
+    **{f"light_{name}": _entry("light_colour", index, 0, 2) for index, name in enumerate(("red", "green", "blue"))},
+    "background_first": _entry("background", 0),
+    "background_second": _entry("background", 1),
+    "camera_x": _entry("offset", 0, -0.5, 0.5),
+    "camera_y": _entry("offset", 1, -0.5, 0.5),
 }
 """Every factor by name."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from emonet_lightning.synthesis.canvas import Canvas, mixed, tint
-from emonet_lightning.synthesis.curves import SIDES, T, Curves, smooth
+from emonet_lightning.synthesis.curves import SIDES, Curves, T, smooth
 from emonet_lightning.synthesis.geometry import HeadFrame
 from emonet_lightning.synthesis.hair import COVERS_EARS
 from emonet_lightning.synthesis.identity import Identity
@@ -111,7 +111,9 @@ def draw_nose(canvas: Canvas, person: Identity, pixels: Curves, unit: float) -> 
     dark = tint(person.skin, 0.70, 5)
     for side, _ in SIDES:
         wing = pixels[f"{side}_wing"]
-        canvas.ribbon(wing, tint(person.skin, 0.76, 5), 0.020 * unit * np.sin(np.linspace(0.25, np.pi - 0.25, len(wing))))
+        canvas.ribbon(
+            wing, tint(person.skin, 0.76, 5), 0.020 * unit * np.sin(np.linspace(0.25, np.pi - 0.25, len(wing)))
+        )
         canvas.ellipse(pixels[f"{side}_nostril"][0], (0.036 * unit, 0.017 * unit), tint(person.skin, 0.36, 8))
     base = smooth(pixels["nose_base"])[4:-4]
     canvas.ribbon(base, dark, 0.012 * unit * np.sin(np.linspace(0.2, np.pi - 0.2, len(base))))
@@ -130,7 +132,7 @@ def draw_mouth(canvas: Canvas, person: Identity, pixels: Curves, a: dict[str, fl
             low = (lower[6] - offset) + np.array([0, 0.02 * unit])
             tall = (0.08 + 0.25 * height) * tongue * unit
             inside.ellipse(low, (0.17 * unit, tall), (168, 82, 82))
-            inside.ellipse(low + (0, 0.2 * tall), (0.13 * unit, 0.8 * tall), (184, 96, 94))
+            inside.ellipse(low + np.array([0, 0.2 * tall]), (0.13 * unit, 0.8 * tall), (184, 96, 94))
         teeth = np.concatenate([upper, pixels["teeth"][::-1]]) - offset
         inside.fill(teeth, (236, 231, 221))
         inside.line(upper - offset + (0, 0.008 * unit), (206, 196, 188), 0.018 * unit)

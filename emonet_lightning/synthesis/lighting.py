@@ -1,7 +1,7 @@
 """Light on a face: its relief as a sum of soft bumps, lit from one side, and what the rest of the body gets.
 
-The relief is a sum of round Gaussians, so the heights of all pixels are a matrix product of two small factors: smooth at
-any size, and cheap.
+The relief is a sum of round Gaussians, so the heights of all pixels are a matrix product of two small factors: smooth
+at any size, and cheap.
 """
 
 from typing import NamedTuple
@@ -50,7 +50,8 @@ class Relief:
         dx, dy = (pixel - centres[:, :1]) / radius, (pixel - centres[:, 1:]) / radius
         across, down = height * np.exp(-0.5 * dx * dx), np.exp(-0.5 * dy * dy)
         # not NumPy's product: its threads cost more than they save here
-        surface = cv2.gemm(down.astype(np.float32), across.astype(np.float32), 1, None, 0, flags=cv2.GEMM_1_T)
+        nothing = np.zeros((size, size), dtype=np.float32)
+        surface = cv2.gemm(down.astype(np.float32), across.astype(np.float32), 1, nothing, 0, flags=cv2.GEMM_1_T)
         return cv2.Sobel(surface, -1, 1, 0, scale=0.125), cv2.Sobel(surface, -1, 0, 1, scale=0.125)
 
 
@@ -128,19 +129,21 @@ def light_map(
     head, size = masks.head, len(masks.head)
     x, y = frame.grid(size)
     u, v = x / np.float32(person.head_width * 1.22), y / np.float32(1.42)
-    depth = cv2.sqrt(cv2.max(1 - u * u - v * v, 0.06))
+    depth = cv2.sqrt(np.maximum(1 - u * u - v * v, 0.06))
     right, below = face_relief(person, a, pixels, frame.unit).slopes(size)
     inside = masks.skin * np.float32(1 / 255)
     east, south = u - depth * right * inside, v * np.float32(0.85) - depth * below * inside
     length = cv2.sqrt(east * east + south * south + depth * depth)
     cos = np.cos(scene.light_elevation)
-    light = np.array([np.sin(scene.light_azimuth) * cos, -np.sin(scene.light_elevation), np.cos(scene.light_azimuth) * cos])
+    light = np.array(
+        [np.sin(scene.light_azimuth) * cos, -np.sin(scene.light_elevation), np.cos(scene.light_azimuth) * cos]
+    )
     facing = (east * np.float32(light[0]) + south * np.float32(light[1]) + depth * np.float32(light[2])) / length
-    lit = cv2.max(facing + np.float32(0.22), 0) * np.float32(1 / 1.22)
-    half = light + (0, 0, 1)
+    lit = np.maximum(facing + np.float32(0.22), 0) * np.float32(1 / 1.22)
+    half = light + np.array([0, 0, 1])  # between the light and the viewer
     half /= np.linalg.norm(half)
     glance = (east * np.float32(half[0]) + south * np.float32(half[1]) + depth * np.float32(half[2])) / length
-    shine = cv2.pow(cv2.max(glance, 0), 14) * inside * np.float32(255 * _SHINE * scene.light_strength)
+    shine = cv2.pow(np.maximum(glance, 0), 14) * inside * np.float32(255 * _SHINE * scene.light_strength)
     strength = np.float32(scene.light_strength)
     ambient = (1 - strength) * (np.float32(0.94) - np.float32(0.10) * south / length)
     flat = np.float32(0.5 + 0.5 * light[2])

@@ -152,4 +152,3 @@ def _photograph(
     rng = np.random.Generator(np.random.SFC64(scene.noise_seed))
     noise = rng.standard_normal((size, size), dtype=np.float32) * np.float32(scene.noise)
     return cv2.add(image, cv2.merge([noise, noise, noise]), dtype=cv2.CV_8U)
-

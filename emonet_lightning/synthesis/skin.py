@@ -36,8 +36,7 @@ def shade_skin(canvas: Canvas, person: Identity, a: dict[str, float], pixels: Cu
     fine = _lines(person, a, local, unit, canvas.scale, (height, width))
     texture = cv2.resize(_texture(person.texture_seed % 16), (width, height), interpolation=cv2.INTER_LINEAR)
     factor = cv2.multiply(fine, texture, scale=1 / _FLAT, dtype=cv2.CV_32F) - 1
-    factor *= mask * np.float32(1 / 255)
-    factor += 1
+    factor = factor * (mask * np.float32(1 / 255)) + 1
     glow = _glow(person, a, local, unit, (height, width), canvas.scale) * (mask * np.float32(1 / 255))
     channels = [factor + strength * glow for strength in (np.float32(0.10), np.float32(-0.26), np.float32(-0.20))]
     region[:] = cv2.multiply(region, cv2.merge(channels), dtype=cv2.CV_8U)
@@ -143,7 +142,9 @@ def draw_beard(canvas: Canvas, person: Identity, pixels: Curves, unit: float) ->
         chin = np.concatenate([head[37:52], low[2:-2] + np.array([0, 0.06 * unit])])
         mask.fill(chin - offset, 255)
     else:
-        edge = np.concatenate([pixels["left_fold"][5:], low + [0, 0.015 * unit], pixels["right_fold"][5:][::-1]])
+        edge = np.concatenate(
+            [pixels["left_fold"][5:], low + np.array([0, 0.015 * unit]), pixels["right_fold"][5:][::-1]]
+        )
         mask.fill(np.concatenate([head[24:65], edge]) - offset, 255)
     soft = cv2.resize(cv2.GaussianBlur(mask.pixels, (0, 0), 0.030 * unit * mask.scale), (width, height))
     grain = cv2.resize(_grain(), (width, height), interpolation=cv2.INTER_LINEAR)
@@ -176,7 +177,9 @@ def draw_drops(
             path = start + np.array([(0, 0.01), (sign * 0.02, 0.5 * length), (sign * 0.015, length)]) * unit
             canvas.ribbon(smooth(path), wet, 0.022 * size * unit)
             canvas.ellipse(path[-1], (0.022 * size * unit, 0.032 * size * unit), wet)
-            canvas.ellipse(path[-1] - np.array([0.006, 0.008]) * unit, (0.010 * size * unit, 0.012 * size * unit), bright)
+            canvas.ellipse(
+                path[-1] - np.array([0.006, 0.008]) * unit, (0.010 * size * unit, 0.012 * size * unit), bright
+            )
     if a["sweat"] > 0.02:
         rng = np.random.default_rng(person.texture_seed + 1)
         places = np.stack([rng.uniform(-0.5, 0.5, 7), rng.uniform(-0.62, -0.44, 7)], axis=1)
