@@ -8,8 +8,8 @@ from emonet_lightning.packing.samples import RawSample
 from emonet_lightning.ratings.long_form import Kind
 from emonet_lightning.synthesis.actions import NUM_ACTIONS
 from emonet_lightning.synthesis.expressions import draw_intensities, load_expressions, perform
-from emonet_lightning.synthesis.factors import describe_factors
 from emonet_lightning.synthesis.faces import code_digest
+from emonet_lightning.synthesis.factors import describe_factors
 from emonet_lightning.synthesis.identity import sample_identity, sample_scene
 from emonet_lightning.synthesis.prompts import Prompts
 from emonet_lightning.synthesis.raters import label_by_machine
