@@ -233,8 +233,8 @@ def test_pairs_are_read_and_wrong_ones_told(tmp_path):
     path = tmp_path / "pairs.jsonl"
     good = '{"pair": "p1", "image": "a", "left": ["Awe"], "right": []}'
     path.write_text(good + "\n")
-    (pair,) = read_pairs(path, ["a"])
-    assert pair == ("p1", "a", ("Awe",), ())
+    (pair,) = read_pairs(path, ["a"]).values()
+    assert pair == ("p1", "a", ["Awe"], [])
     for bad, words in (
         ('{"pair": "p2", "image": "b", "left": [], "right": []}', "image 'b' is not in the set"),
         (good, "stands twice"),

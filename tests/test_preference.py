@@ -11,7 +11,8 @@ from scipy import stats
 from scipy.stats import binomtest
 
 from emonet_lightning.annotation.bradley_terry import strengths
-from emonet_lightning.annotation.preference import design, read_key, read_pairs, top_emotions
+from emonet_lightning.annotation.pairs import read_pairs
+from emonet_lightning.annotation.preference import design, read_key, top_emotions
 from emonet_lightning.annotation.preference_analysis import analyse, sign_flip_p
 from emonet_lightning.annotation.preference_answers import Answers
 from emonet_lightning.annotation.preference_judges import (

@@ -153,9 +153,9 @@ def _questions(
         each = min(4, len(options.raters)) if options.per_image is None else options.per_image
         return plan_ratings(keys, options.raters, each, options.seed), {}
     if options.kind == "preference":
-        found = read_pairs(str(options.pairs), keys)
+        found = list(read_pairs(str(options.pairs), keys).values())
         each = len(options.raters) if options.per_image is None else options.per_image
-        asks = {pair.name: pair_lines([("left", pair.left), ("right", pair.right)]) for pair in found}
+        asks = {pair.pair: pair_lines([("left", pair.left), ("right", pair.right)]) for pair in found}
         return plan_pairs(found, options.raters, each, options.seed), asks
     images = []
     for row in rows:

@@ -10,49 +10,60 @@ from emonet_lightning.annotation.interface import MAX_LINES
 from emonet_lightning.errors import DataError, nearest
 from emonet_lightning.json_lines import read_json_lines
 
+SIDES = ("left", "right")
+
 
 class Pair(NamedTuple):
-    """Two lists about one image."""
+    """Two lists about one image: what a judge sees."""
 
-    name: str
+    pair: str
+    """Its name."""
     image: str
     """Key in the packed set."""
-    left: tuple[str, ...]
-    right: tuple[str, ...]
+    left: list[str]
+    right: list[str]
 
 
-def read_pairs(path: Path | str, keys: Sequence[str]) -> list[Pair]:
+def read_pairs(path: Path | str, keys: Sequence[str] | None = None) -> dict[str, Pair]:
     """Read JSON lines `{"pair": NAME, "image": KEY, "left": [LINE, ...], "right": [LINE, ...]}`.
 
     Args:
         path: the file.
-        keys: of the images that there are.
+        keys: of the images that there are, where the pairs are to be shown.
+
+    Returns:
+        Name -> pair, in the file's order.
 
     Raises:
         MissingInputError: no such file.
-        DataError: names the line: a field that is missing or of another form, an unknown image, a pair named twice.
+        DataError: names the line: a field that is missing, more or of another form, an unknown image, a pair named
+            twice, more lines than the page shows.
     """
-    path, known = Path(path), set(keys)
+    path, known = Path(path), None if keys is None else set(keys)
     found: dict[str, Pair] = {}
     for _, where, record in read_json_lines(path):
         name, image = (record.get(field) for field in ("pair", "image"))
         if not isinstance(name, str) or not name or not isinstance(image, str):
             raise DataError(f"{where}: 'pair' and 'image' must be text; fields found: {', '.join(record)[:100]}")
-        if image not in known:
+        if set(record) != set(Pair._fields):  # whatever else stands there could tell who is who
+            raise DataError(f"{where}: not a pair of a study ({', '.join(Pair._fields)}); give the file as designed")
+        if known is not None and image not in known:
             raise DataError(f"{where}: image '{image}' is not in the set; {nearest(image, known)}")
         if name in found:
             raise DataError(f"{where}: pair '{name}' stands twice; give each its own name")
-        sides = [_lines(record.get(side), side, where) for side in ("left", "right")]
-        found[name] = Pair(name, image, *sides)
+        most = None if keys is None else MAX_LINES
+        found[name] = Pair(name, image, *(_lines(record[side], side, where, most) for side in SIDES))
     if not found:
-        raise DataError(f"{path}: no pair in it")
-    return list(found.values())
+        raise DataError(f"{path}: no pair in it; give the file as designed")
+    return found
 
 
-def _lines(value: object, side: str, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(line, str) for line in value) or len(value) > MAX_LINES:
-        raise DataError(f"{where}: '{side}' must be a list of up to {MAX_LINES} texts, the first one largest")
-    return tuple(value)
+def _lines(value: object, side: str, where: str, most: int | None) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(line, str) for line in value):
+        raise DataError(f"{where}: '{side}' must be a list of texts, the first one largest")
+    if most is not None and len(value) > most:
+        raise DataError(f"{where}: '{side}' must be a list of up to {most} texts, the first one largest")
+    return value
 
 
 def draw_swaps(questions: Sequence[tuple[str, Sequence[str]]], seed: int) -> dict[str, list[str]]:

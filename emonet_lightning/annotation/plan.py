@@ -94,7 +94,7 @@ def plan_pairs(pairs: Sequence[Pair], raters: Sequence[str], per_image: int, see
     _check_count(per_image, raters)
     rng = np.random.default_rng(seed)
     chosen = assign(len(pairs), raters, per_image, rng)
-    return _numbered([("pair", pair.image, pair.name, given) for pair, given in zip(pairs, chosen, strict=True)], rng)
+    return _numbered([("pair", pair.image, pair.pair, given) for pair, given in zip(pairs, chosen, strict=True)], rng)
 
 
 def assign(count: int, raters: Sequence[str], each: int, rng: np.random.Generator) -> list[tuple[str, ...]]:

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from emonet_lightning.annotation.pairs import Pair
 from emonet_lightning.errors import DataError, UsageError, nearest
 from emonet_lightning.io import atomic_write, json_text, sha256_bytes, sha256_file
-from emonet_lightning.json_lines import read_json_lines
 from emonet_lightning.ratings.panel import SystemScores
 from emonet_lightning.signed_json import read_signed, sign
 from emonet_lightning.taxonomy import Taxonomy
@@ -29,16 +29,6 @@ SCHEMA = "emonet_lightning preference key 1"
 EXPERTS = "experts"
 """Name of the median of the experts among the systems."""
 MOST = 5
-SIDES = ("left", "right")
-
-
-class Pair(NamedTuple):
-    """What a judge sees."""
-
-    pair: str
-    image: str
-    left: list[str]
-    right: list[str]
 
 
 class Study(NamedTuple):
@@ -185,25 +175,6 @@ def write_study(study: Study, pairs_path: Path, key_path: Path, inputs: dict[str
     head = {"schema": study.key["schema"], "pairs_sha256": sha256_bytes(text.encode()), "inputs": digests}
     atomic_write(key_path, sign(json_text(head | study.key)), mode=0o600)
     atomic_write(pairs_path, text)
-
-
-def read_pairs(path: Path) -> dict[str, Pair]:
-    """Read a pairs file.
-
-    Raises:
-        MissingInputError: no such file.
-        DataError: a line that is no pair, or an id that is there twice.
-    """
-    found: dict[str, Pair] = {}
-    for _, where, content in read_json_lines(path):
-        if set(content) != set(Pair._fields) or not all(isinstance(content[side], list) for side in SIDES):
-            raise DataError(f"{where}: not a pair of this study ({', '.join(Pair._fields)}); give the file as designed")
-        if content["pair"] in found:
-            raise DataError(f"{where}: pair '{content['pair']}' is there twice; give the file as designed")
-        found[content["pair"]] = Pair(**content)
-    if not found:
-        raise DataError(f"{path}: no pair in it; give the file as designed")
-    return found
 
 
 def read_key(path: Path, pairs_path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emonet_lightning.annotation.preference import SIDES, Pair
+from emonet_lightning.annotation.pairs import SIDES, Pair
 from emonet_lightning.errors import DataError, nearest
 from emonet_lightning.ratings.tables import Table, read_table
 

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from emonet_lightning.annotation import preference
-from emonet_lightning.annotation.preference import EXPERTS, MOST, read_key, read_pairs, system_named
+from emonet_lightning.annotation.pairs import read_pairs
+from emonet_lightning.annotation.preference import EXPERTS, MOST, read_key, system_named
 from emonet_lightning.annotation.preference_analysis import analyse
 from emonet_lightning.annotation.preference_answers import read_answers
 from emonet_lightning.errors import UsageError

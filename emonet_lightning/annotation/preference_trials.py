@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from emonet_lightning.annotation.preference import read_key, read_pairs, system_named
+from emonet_lightning.annotation.pairs import read_pairs
+from emonet_lightning.annotation.preference import read_key, system_named
 from emonet_lightning.annotation.preference_answers import COLUMNS
 from emonet_lightning.annotation.preference_judges import Judges, assign, choose, log_odds_of, power
 from emonet_lightning.errors import UsageError

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.metrics import ndcg_score
 
-from emonet_lightning.annotation.preference import read_pairs
+from emonet_lightning.annotation.pairs import read_pairs
 from emonet_lightning.annotation.preference_answers import COLUMNS
 from emonet_lightning.io import atomic_write
 from emonet_lightning.synthesis.designed_faces import DesignedFaces
