@@ -83,8 +83,6 @@ def test_noise_belongs_to_the_image_and_not_to_its_batch(tiny):
     apart = np.stack([draw([text], [seed])[0] for text, seed in zip(texts, seeds, strict=True)]).astype(int)
     assert together.shape == (3, 32, 32, 3)
     assert np.abs(together - apart).max() <= 1  # rounding
-    steps = Generator(source, Sampling(steps=2, dtype="float32", scheduler="EulerDiscreteScheduler"), CPU)
-    assert np.abs(together - np.stack(steps(texts, seeds)).astype(int)).max() > 1  # another scheduler, other images
     other = np.stack(draw(texts, [7, 8, 9])).astype(int)
     assert np.abs(together - other).max() > 20
 
