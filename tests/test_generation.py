@@ -128,7 +128,9 @@ def test_a_finished_set_is_left_as_it_is_without_loading_a_pipeline(whole, promp
 
 def test_blank_images_and_copies_are_dropped_and_tried_again_with_another_seed(prompts, tmp_path):
     records = prompts.records
-    blank = np.full((64, 64, 3), 90, dtype=np.uint8)
+    blank = (
+        90 + np.indices((64, 64)).sum(axis=0)[..., None].repeat(3, axis=2).astype(np.uint8) % 3
+    )  # faint, not one colour
     original = paint(records[2]["seed"])
     speck = original.copy()
     speck[:2, :2] = 0

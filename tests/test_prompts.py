@@ -106,6 +106,7 @@ def test_equal_ids_mean_equal_prompts_and_seeds_and_whole_copies_are_in_every_la
 
 def test_a_prompt_holds_its_levels_and_its_emotions_keywords(spec, tmp_path):
     write_design(make_design(spec, 300), tmp_path / "d.jsonl")
+    assert len({record["seed"] for record in read_prompts(tmp_path / "d.jsonl").records}) == 300
     for record in read_prompts(tmp_path / "d.jsonl").records:
         emotion = spec.taxonomy.dimensions[spec.taxonomy.index(record["emotion"])]
         assert record["prompted"] == emotion.slug
