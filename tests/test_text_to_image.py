@@ -83,6 +83,9 @@ def test_noise_belongs_to_the_image_and_not_to_its_batch(tiny):
     apart = np.stack([draw([text], [seed])[0] for text, seed in zip(texts, seeds, strict=True)]).astype(int)
     assert together.shape == (3, 32, 32, 3)
     assert np.abs(together - apart).max() <= 1  # rounding
+    # not Euler's, whose steps are those of DDIM
+    solver = Generator(source, Sampling(steps=2, dtype="float32", scheduler="DPMSolverMultistepScheduler"), CPU)
+    assert np.abs(together - np.stack(solver(texts, seeds)).astype(int)).max() > 10
     other = np.stack(draw(texts, [7, 8, 9])).astype(int)
     assert np.abs(together - other).max() > 20
 
