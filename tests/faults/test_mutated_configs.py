@@ -93,7 +93,7 @@ def test_mutated_configurations(folder, full):
         return {"ok": kind == wanted and not left, "kind": kind, "valid": mutant.valid, "what": mutant.what[:300],
                 "error": error[:600]}  # fmt: skip
 
-    count = 10_000 if full else 120
+    count = 10_000 if full else 60
     names = sorted(texts)
     trials = [f"{names[n % len(names)]} {n // len(names)}" for n in range(count)]
     tally = run_campaign("mutated_configs", trials, run, full=full)
