@@ -26,11 +26,11 @@ def number(name):
 
 
 def chosen(full):
-    """Every row, or the first quick one of each number."""
+    """Every row, or the first quick one of every other number."""
     if full:
         return sorted(ROWS)
     quick = [name for name in sorted(ROWS) if ROWS[name].quick]
-    return list({number(name): name for name in reversed(quick)}.values())[::-1]
+    return list({number(name): name for name in reversed(quick)}.values())[::-2]
 
 
 @pytest.fixture

@@ -88,6 +88,7 @@ def until(condition, timeout=60):
     return found
 
 
+@pytest.mark.slow
 def test_each_line_is_sent_once_over_five_killed_segments(scene, place):
     out = place / "mirrored"
     words = [word for word in scene.command(out) if "max_epochs" not in word] + ["--trainer.max_epochs=300"]
