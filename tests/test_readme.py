@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from emonet_lightning.command_table import COMMANDS, RUNS
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +35,7 @@ def test_ci_runs_exactly_the_readmes_test_command():
     assert pattern.group(1) == "python3 -m venv .*-m pytest"
 
 
+@pytest.mark.timeout(1200)  # the quickstart is part of it
 def test_every_other_block_runs_in_order(quickstart, installed, tmp_path):
     folder = quickstart.parent.parent.parent  # where `fit` without arguments ran
     (folder / "configs").symlink_to(ROOT / "configs")
