@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -153,7 +154,7 @@ def _packed_images(packed: PackedSet, split: str | None) -> list[tuple[str, Imag
     if split is not None and split not in packed.splits:
         raise UsageError(f"{packed.path}: no split '{split}'; {nearest(split, packed.splits)}")
     rows = range(packed.num_samples) if split is None else packed.splits[split].tolist()
-    return [(packed.keys[row], lambda row=row: packed.read_image(row)) for row in rows]  # type: ignore[misc]
+    return [(packed.keys[row], partial(packed.read_image, row)) for row in rows]
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -58,7 +58,8 @@ class SampleLedger(Callback):
         if self._first < 0:
             loader: Any = trainer.train_dataloader
             self._first = loader.positions.first_step if loader is not None else 0
-            batches = trainer.datamodule.train_batches()  # type: ignore[attr-defined]
+            data: Any = getattr(trainer, "datamodule", None)
+            batches = data.train_batches()
             self._plan, self._heads = batches.rows_per_step(trainer.current_epoch), _left_out(batches)
 
     def on_train_batch_end(

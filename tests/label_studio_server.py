@@ -1,5 +1,6 @@
 """A real Label Studio server for tests, as the README starts it, and raters who answer over its API."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from emonet_lightning.annotation.label_studio import TOKEN, URL
 
 EXECUTABLE = "EMONET_LABEL_STUDIO"
 QUIET = {"COLLECT_ANALYTICS": "false", "SENTRY_DSN": "", "FRONTEND_SENTRY_DSN": "", "LATEST_VERSION_CHECK": "false"}
@@ -21,6 +24,19 @@ def executable():
     if not found or not Path(found).is_file():
         pytest.skip(f"no Label Studio here: {EXECUTABLE} names no executable, and none is on PATH")
     return found
+
+
+@contextlib.contextmanager
+def serving(folder):
+    """Start a server that the commands are told of by their variables; stop it at the end."""
+    running = Server(folder)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(URL, running.url)
+            patch.setenv(TOKEN, running.token)
+            yield running
+    finally:
+        running.stop()
 
 
 class Server:

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pyarrow.parquet as parquet
 import pytest
-from label_studio_server import Server, chosen, rated
+from label_studio_server import chosen, rated, serving
 
 from emonet_lightning.annotation.label_studio import TOKEN, URL
 from emonet_lightning.annotation.record import read_campaign
@@ -25,12 +25,8 @@ PATTERNS = ["TTT", "TTF", "TF", "F"]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    running = Server(tmp_path_factory.mktemp("label_studio"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(URL, running.url)
-        patch.setenv(TOKEN, running.token)
+    with serving(tmp_path_factory.mktemp("label_studio")) as running:
         yield running
-    running.stop()
 
 
 def begin(server, packed, name, *options, raters="anna,ben,cem,dora"):

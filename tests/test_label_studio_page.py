@@ -11,9 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from label_studio_server import EMAIL, PASSWORD, Server
+from label_studio_server import EMAIL, PASSWORD, serving
 
-from emonet_lightning.annotation.label_studio import TOKEN, URL
 from emonet_lightning.annotation.record import read_campaign
 from emonet_lightning.cli import main
 from emonet_lightning.packing.packed import PackedSet
@@ -25,12 +24,8 @@ WAIT = 60  # seconds: the machine may be busy
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    running = Server(tmp_path_factory.mktemp("label_studio"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(URL, running.url)
-        patch.setenv(TOKEN, running.token)
+    with serving(tmp_path_factory.mktemp("label_studio")) as running:
         yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -104,14 +104,26 @@ def draw_sheet(sheet: Sheet, size: int, advance: Callable[[int], None] = lambda 
     return png(figure)
 
 
-def _plain(seed: int, number: int, **scene: float) -> FaceParams:
+def _plain(seed: int, number: int, **scene: Any) -> FaceParams:
     """Person `number` at rest, upright, in mild light before a plain wall."""
     rng = np.random.default_rng([seed, 31, number])
     person = sample_identity(rng, NUM_ACTIONS)
-    calm = {"light_azimuth": 0.45, "light_elevation": 0.5, "light_strength": 0.45, "light_colour": (1.0, 1.0, 1.0)}
-    camera = {"exposure": 1.0, "warmth": 0.0, "clutter": 0, "offset": (0.0, 0.03), "scale": 0.385, "blur": 0.0}
-    drawn = replace(sample_scene(rng), **calm, **camera, noise=1.0, jpeg_quality=95)  # type: ignore[arg-type]
-    return FaceParams(person, np.zeros(NUM_ACTIONS), replace(drawn, **scene))  # type: ignore[arg-type]
+    calm: dict[str, Any] = {
+        "light_azimuth": 0.45,
+        "light_elevation": 0.5,
+        "light_strength": 0.45,
+        "light_colour": (1.0, 1.0, 1.0),
+    }
+    camera: dict[str, Any] = {
+        "exposure": 1.0,
+        "warmth": 0.0,
+        "clutter": 0,
+        "offset": (0.0, 0.03),
+        "scale": 0.385,
+        "blur": 0.0,
+    }
+    drawn = replace(sample_scene(rng), **calm, **camera, noise=1.0, jpeg_quality=95)
+    return FaceParams(person, np.zeros(NUM_ACTIONS), replace(drawn, **scene))
 
 
 def _showing(params: FaceParams, slug: str, intensity: float) -> FaceParams:
