@@ -42,6 +42,9 @@ def test_every_step_hands_on_to_the_next(demo):
         assert words in page
     assert 'src="http' not in page
     assert f"{results['test/spearman']:.3f}" in page
+    overall = json.loads((demo / "6-study" / "analysis" / "preference.json").read_text())["overall"]
+    low, high = (100 * overall["clustered"][end] for end in ("low", "high"))
+    assert f"[{low:.1f}, {high:.1f}] for other images and judges" in page
 
 
 def test_a_folder_holds_one_demonstration_which_is_not_made_twice(demo, tmp_path, capsys):

@@ -117,9 +117,15 @@ def _against_truth(plan: Plan) -> dict[str, str]:
 
 def _preference(study: Mapping[str, Any]) -> str:
     overall = study["overall"]
+
+    def percent(found: Mapping[str, float]) -> str:
+        return f"{100 * found['low']:.1f}, {100 * found['high']:.1f}"
+
     return (
         f"**Blind study:** the heads' list was preferred to the experts' median in {100 * overall['value']:.1f} % of "
-        f"{overall['n']} comparisons [{100 * overall['low']:.1f}, {100 * overall['high']:.1f}]."
+        f"n = {overall['n']:,} comparisons ({overall['num_images']} images, {overall['num_judges']} judges); 95 % "
+        f"intervals: [{percent(overall['clustered'])}] for other images and judges, [{percent(overall)}] for these "
+        "alone (Wilson)."
     )
 
 
