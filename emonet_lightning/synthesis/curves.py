@@ -188,7 +188,7 @@ def _mouth(p: Identity, a: dict[str, float], curves: Curves) -> None:
     upper_gap += 0.012 * jaw + 0.035 * agape + 0.045 * funnel
     lower_gap = 0.19 * jaw + 0.33 * agape * (1 - 0.25 * jaw) + 0.042 * part + 0.055 * funnel
     lower_gap += 0.03 * part * (a["lip_corner_depress"] + a["lip_stretch"])
-    bell = BELL ** (0.62 + 0.30 * max(agape, 0.5 * jaw))  # the wider, the rounder
+    bell = BELL ** (0.62 - 0.10 * max(agape, 0.5 * jaw))  # the wider open, the nearer to an ellipse
     lift = 0.035 * a["upper_lip_raise"] * np.exp(-((np.abs(T) - 0.45) ** 2) / 0.18) + 0.015 * a["nose_wrinkle"] * BELL
     top = line - upper_gap * bell - lift
     bottom = line + lower_gap * bell - 0.3 * lift

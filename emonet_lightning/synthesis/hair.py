@@ -51,7 +51,7 @@ def draw_back_hair(canvas: Canvas, person: Identity, frame: HeadFrame) -> None:
         canvas.ellipse(knot - 0.05 * frame.unit, (0.15 * frame.unit, 0.10 * frame.unit), tint(person.hair, 1.15))
     rng = np.random.default_rng(person.texture_seed + 2)
     if person.hair_style == CURLY:
-        _curls(canvas, person, frame, outline[:: max(1, len(outline) // 34)], 0.075, rng, -0.2)
+        _curls(canvas, person, frame, np.repeat(outline[:: max(1, len(outline) // 34)], 2, axis=0), 0.07, rng, -0.2)
     canvas.fill(frame.place(outline, -0.2), tint(person.hair, 0.72))
     if person.hair_style in _LENGTH:
         low = _LENGTH[person.hair_style]
@@ -77,13 +77,16 @@ def draw_front_hair(canvas: Canvas, person: Identity, frame: HeadFrame) -> None:
     sheets = [_sheet(person, sign) for sign in (-1.0, 1.0)]
     for sheet in sheets:
         canvas.fill(_in_picture(sheet, person, frame), tint(colour, 0.90))
-    for inner, outer in sheets:
+    for inner, outer in sheets if style != CURLY else []:
         _strands(canvas, person, frame, inner, outer, colour, rng)
+    if style in _LENGTH:
+        _parting(canvas, person, frame, *sheets[0])
     if style == FRINGE:
         _fringe(canvas, person, frame, rng)
     if style == CURLY:
-        points = np.concatenate([inner * (1 - s) + outer * s for inner, outer in sheets for s in (0.0, 0.4, 0.8)])
-        _curls(canvas, person, frame, points[::2], 0.06, rng, 0.1)
+        rows = (0.0, 0.25, 0.5, 0.75, 0.95)
+        points = np.concatenate([inner * (1 - s) + outer * s for inner, outer in sheets for s in rows])
+        _curls(canvas, person, frame, points[::2], 0.065, rng, 0.1)
 
 
 def front_shapes(person: Identity, frame: HeadFrame) -> list[np.ndarray]:
@@ -118,6 +121,14 @@ def _sheet(person: Identity, sign: float) -> tuple[np.ndarray, np.ndarray]:
         (sign * 0.84 * w, line + 0.27),
         (sign * 0.90 * w, -0.24),
     ]
+    if style in _LENGTH:  # falls to both sides of the parting like a curtain
+        inner = [
+            (part, line - 0.10),
+            (0.6 * part + 0.4 * sign * 0.50 * w, line + 0.03),
+            (0.2 * part + 0.8 * sign * 0.72 * w, line + 0.19),
+            (sign * 0.84 * w, line + 0.38),
+            (sign * 0.90 * w, -0.10),
+        ]
     outer = [
         (part, -top),
         (0.4 * part + 0.6 * sign * 0.45 * w, -top * 0.985),
@@ -184,6 +195,14 @@ def _strands(
     canvas.lines(np.stack([roots, tips], axis=1), tint(colour, 0.88), 0.010 * unit)
 
 
+def _parting(canvas: Canvas, person: Identity, frame: HeadFrame, inner: np.ndarray, outer: np.ndarray) -> None:
+    """The scalp that shows between the two sheets, from the hairline back over the head."""
+    along = np.linspace(0, 0.8, 7)[:, None]
+    line = inner[0] * (1 - along) + outer[0] * along
+    line = frame.place(line, _depth(line, person) * (1 - along[:, 0]))
+    canvas.ribbon(line, mixed(person.skin, person.hair, 0.35), np.linspace(0.030, 0.008, 7) * frame.unit)
+
+
 def _fringe_low(person: Identity) -> np.ndarray:
     rng = np.random.default_rng(person.texture_seed + 4)
     x = np.linspace(-0.82, 0.82, 9) * person.head_width
@@ -222,17 +241,18 @@ def _curls(
     rng: np.random.Generator,
     depth: float,
 ) -> None:
-    places = places + rng.normal(size=places.shape) * 0.03
-    for point in frame.place(places, depth):
-        canvas.ellipse(point, (radius * frame.unit, radius * frame.unit), tint(person.hair, 0.85))
+    places = places + rng.normal(size=places.shape) * 0.035
+    radii = radius * rng.uniform(0.55, 1.15, len(places))
+    for point, wide in zip(frame.place(places, depth), radii * frame.unit, strict=True):
+        canvas.ellipse(point, (wide, 0.85 * wide), tint(person.hair, 0.85))
     angle = np.linspace(0, 1.1 * np.pi, 6)
     arcs = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     turns = rng.uniform(0, 2 * np.pi, len(places))
     turned = np.stack([np.stack([np.cos(turns), np.sin(turns)], 1), np.stack([-np.sin(turns), np.cos(turns)], 1)], 1)
-    rings = places[:, None] + 0.7 * radius * (arcs @ turned)
+    rings = places[:, None] + 0.7 * radii[:, None, None] * (arcs @ turned)
     rings = frame.place(rings.reshape(-1, 2), depth).reshape(rings.shape)
-    for group, shade in enumerate((0.70, 1.08, 1.20)):
-        canvas.lines(rings[group::3], tint(person.hair, shade), 0.012 * frame.unit)
+    for group, shade in enumerate((0.66, 1.12, 1.35)):
+        canvas.lines(rings[group::3], tint(person.hair, shade), 0.014 * frame.unit)
 
 
 def _side_patches(canvas: Canvas, person: Identity, frame: HeadFrame, rng: np.random.Generator) -> None:
