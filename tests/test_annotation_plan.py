@@ -9,17 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emonet_lightning.annotation.campaigns import Due, due_questions
-from emonet_lightning.annotation.contrasts import contrast_pairs
 from emonet_lightning.annotation.interface import consent_config, pair_config, slider_config, yes_no_config
 from emonet_lightning.annotation.pairs import draw_swaps, read_pairs
 from emonet_lightning.annotation.plan import assign, plan_ratings, plan_votes, rater_order
 from emonet_lightning.annotation.record import Campaign
-from emonet_lightning.annotation.sequential import due_rounds, pattern, state_of
 from emonet_lightning.annotation.texts import consent, instructions
 from emonet_lightning.errors import DataError, MissingInputError, UsageError
 from emonet_lightning.evaluation.vote_file import read_votes
 from emonet_lightning.evaluation.vote_structure import contrast_pairs as found_pairs
-from emonet_lightning.synthesis.expressions import load_expressions
+from emonet_lightning.ratings.contrasts import contrast_pairs
+from emonet_lightning.ratings.sequential import due_rounds, pattern, state_of
 from emonet_lightning.taxonomy import Taxonomy
 
 FORTY = Taxonomy.load("emonet40")
@@ -267,9 +266,3 @@ def test_texts_of_ones_own_are_text_not_html(tmp_path):
     path.write_text(" \n")
     with pytest.raises(DataError, match="empty"):
         consent(str(path))
-
-
-def test_the_drawn_faces_are_asked_about_the_released_contrasts():
-    table = load_expressions()
-    partner = contrast_pairs("released", FORTY)
-    assert {slug: table.slugs[k] for slug, k in zip(table.slugs, table.contrast, strict=True)} == partner

@@ -7,7 +7,6 @@ import numpy as np
 
 from emonet_lightning.annotation import texts
 from emonet_lightning.annotation.campaigns import pair_lines, store_images, title_of
-from emonet_lightning.annotation.contrasts import contrast_pairs
 from emonet_lightning.annotation.interface import keywords_of, pair_config, slider_config, yes_no_config
 from emonet_lightning.annotation.pairs import draw_swaps, read_pairs
 from emonet_lightning.annotation.plan import CampaignKind, Question, plan_pairs, plan_ratings, plan_votes
@@ -22,6 +21,7 @@ from emonet_lightning.annotation.record import (
 )
 from emonet_lightning.errors import DataError, UsageError, nearest
 from emonet_lightning.packing.packed import PackedSet
+from emonet_lightning.ratings.contrasts import contrast_pairs
 from emonet_lightning.taxonomy import Taxonomy
 
 _LAST_ROUND = 3

@@ -20,11 +20,11 @@ from emonet_lightning.annotation.record import (
     read_sides,
     write_campaign,
 )
-from emonet_lightning.annotation.sequential import due_rounds
 from emonet_lightning.errors import UsageError
 from emonet_lightning.io import atomic_write, fingerprint, make_folder
 from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.progress import progress_bar
+from emonet_lightning.ratings.sequential import due_rounds
 
 Due = dict[tuple[str, int], list[Question]]
 """(Rater, round) -> questions whose task must be there."""

@@ -12,10 +12,10 @@ from emonet_lightning.annotation.answers import CONSENT, Answer, votes_of
 from emonet_lightning.annotation.campaigns import due_questions
 from emonet_lightning.annotation.interface import LEFT
 from emonet_lightning.annotation.record import CONSENT_ROUND, Campaign
-from emonet_lightning.annotation.sequential import pattern
 from emonet_lightning.evaluation.alpha import krippendorff_alpha
 from emonet_lightning.evaluation.kappa import mean_rater_kappa
 from emonet_lightning.evaluation.shares import Share, share
+from emonet_lightning.ratings.sequential import pattern
 
 NO_VOTE = "no vote yet"
 

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from emonet_lightning.annotation.pairs import Pair
-from emonet_lightning.annotation.sequential import CONFIRMING
 from emonet_lightning.errors import DataError, UsageError
+from emonet_lightning.ratings.sequential import CONFIRMING
 
 CampaignKind = Literal["binary", "rating", "preference"]
 Role = Literal["target", "contrast", "rating", "pair"]

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from emonet_lightning.errors import DataError, nearest
+from emonet_lightning.ratings.contrasts import RELEASED, contrast_pairs
 from emonet_lightning.synthesis.actions import ACTION_INDEX, ACTION_NAMES, LOW, NUM_ACTIONS, SIDEWAYS, clip_actions
 from emonet_lightning.synthesis.identity import Identity
+from emonet_lightning.taxonomy import Taxonomy
 from emonet_lightning.yaml_files import parse_yaml
 
 MAX_INTENSITY = 7
@@ -24,7 +26,7 @@ class Expressions(NamedTuple):
     actions: np.ndarray
     """Display of each emotion at full intensity, [K, NUM_ACTIONS]."""
     contrast: np.ndarray
-    """Index of the emotion that is asked as contrast, [K]; contrast[contrast] is the identity."""
+    """Index of the emotion that is asked beside each, [K]: the released pairs; contrast[contrast] is the identity."""
     strict: np.ndarray
     """Evidence that a rater wants before saying yes, [K]."""
 
@@ -34,7 +36,7 @@ def load_expressions() -> Expressions:
     """Read the table of displays that is part of the package.
 
     Raises:
-        DataError: unknown action, or contrasts that are not pairs.
+        DataError: unknown action.
     """
     text = (resources.files("emonet_lightning.synthesis") / "expressions.yaml").read_text()
     table = parse_yaml(text, "expressions")
@@ -47,9 +49,8 @@ def load_expressions() -> Expressions:
                     f"expressions.yaml: '{slug}' has unknown action '{name}'; {nearest(name, ACTION_NAMES)}"
                 )
             actions[row, ACTION_INDEX[name]] = weight
-    contrast = np.array([slugs.index(entry["contrast"]) for entry in table.values()])
-    if (contrast[contrast] != np.arange(len(slugs))).any():
-        raise DataError("expressions.yaml: contrasts must come in pairs")
+    partner = contrast_pairs(RELEASED, Taxonomy.load("emonet40"))
+    contrast = np.array([slugs.index(partner[slug]) for slug in slugs])
     return Expressions(slugs, actions, contrast, np.array([entry["strict"] for entry in table.values()]))
 
 

@@ -16,6 +16,7 @@ from emonet_lightning.errors import UsageError, nearest
 from emonet_lightning.io import fingerprint, sha256_bytes
 from emonet_lightning.packing.samples import RawSample
 from emonet_lightning.ratings.long_form import Kind
+from emonet_lightning.ratings.sequential import due_rounds
 from emonet_lightning.synthesis import raters as observers
 from emonet_lightning.synthesis.actions import NUM_ACTIONS
 from emonet_lightning.synthesis.expressions import draw_intensities, load_expressions, perform
@@ -32,12 +33,12 @@ _COUNT = {"big": 4000, "binary": 1500, "hq": 500}
 _FACES_PER_PERSON = {"big": 4, "binary": 3, "hq": 2}
 _TARGET_RATERS = (0, 1, 3, 5)
 _CONTRAST_RATERS = (2, 3, 4, 6)
-_MAX_VOTES = 3
 _MODULES = (
     "actions", "canvas", "coverings", "curves", "expressions", "faces", "factors", "features", "geometry", "hair",
     "identity", "lighting", "rater_presets", "raters", "renderer", "skin",
 )  # fmt: skip
-"""All that decides about a sample."""
+_FILES = ("synthesis/expressions.yaml", "taxonomies/released_contrast_pairs.yaml", "ratings/sequential.py")
+"""With the modules, all that decides about a sample."""
 
 
 class RenderedFaces:
@@ -141,11 +142,11 @@ class RenderedFaces:
         experts = observers.draw_raters(EMBEDDED, self.seed, 7)
         contrast = int(table.contrast[prompted])
         ratings: dict[str, dict[str, float]] = {}
-        for number in rng.permutation(_TARGET_RATERS)[:_MAX_VOTES]:
-            yes = observers.says_yes(experts[number], prompted, actions, rng, asked=experts[number].asked)
-            ratings.setdefault(experts[number].name, {})[table.slugs[prompted]] = float(yes)
-            if not yes:
-                break
+        turn, votes = rng.permutation(_TARGET_RATERS), []
+        while due_rounds(votes) > len(votes):
+            expert = experts[turn[len(votes)]]
+            votes.append(observers.says_yes(expert, prompted, actions, rng, asked=expert.asked))
+            ratings.setdefault(expert.name, {})[table.slugs[prompted]] = float(votes[-1])
         number = int(rng.choice(_CONTRAST_RATERS))
         yes = observers.says_yes(experts[number], contrast, actions, rng)
         ratings.setdefault(experts[number].name, {})[table.slugs[contrast]] = float(yes)
@@ -165,6 +166,6 @@ def _named(levels: Sequence[int] | np.ndarray) -> dict[str, float]:
 @cache
 def code_digest() -> str:
     """Digest of all that decides how a face is drawn and what simulated observers say of it."""
-    folder = resources.files("emonet_lightning.synthesis")
-    files = [folder / f"{name}.py" for name in _MODULES] + [folder / "expressions.yaml"]
+    package = resources.files("emonet_lightning")
+    files = [package / "synthesis" / f"{name}.py" for name in _MODULES] + [package / name for name in _FILES]
     return sha256_bytes(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
