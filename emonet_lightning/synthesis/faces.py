@@ -142,7 +142,7 @@ class RenderedFaces:
         experts = observers.draw_raters(EMBEDDED, self.seed, 7)
         contrast = int(table.contrast[prompted])
         ratings: dict[str, dict[str, float]] = {}
-        turn, votes = rng.permutation(_TARGET_RATERS), []
+        turn, votes = rng.permutation(_TARGET_RATERS), list[bool]()
         while due_rounds(votes) > len(votes):
             expert = experts[turn[len(votes)]]
             votes.append(observers.says_yes(expert, prompted, actions, rng, asked=expert.asked))
