@@ -47,8 +47,6 @@ def forest(found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], title: s
         sure = row.get("p_holm") is not None and row["p_holm"] < _SURE
         _whisker(axes, place, row, BLUE if row["value"] >= 0.5 else ORANGE, filled=sure)
     _whisker(axes, len(ordered) + 0.5, overall, DARK, filled=True, marker="D")
-    clustered = overall["clustered"]
-    axes.hlines(len(ordered) + 0.5, clustered["low"], clustered["high"], color=DARK, linewidth=0.9)
     labels = [f"{short(row['name'])} ({row['n']})" for row in ordered]
     axes.set_yticks([*range(len(ordered)), len(ordered) + 0.5], [*labels, f"all comparisons ({overall['n']:,})"])
     axes.set_ylim(len(ordered) + 1.1, -0.7)
@@ -93,6 +91,9 @@ def strengths(found: Mapping[str, Any]) -> Figure:
 
 def _whisker(axes: Axes, place: float, row: Mapping[str, Any], colour: str, filled: bool, marker: str = "o") -> None:
     axes.hlines(place, row["low"], row["high"], color=colour, linewidth=2.2, alpha=0.7)
+    wide = row["clustered"]
+    if wide["high"] - wide["low"] < 1:  # of one image or one judge nothing is known about others
+        axes.hlines(place, wide["low"], wide["high"], color=colour, linewidth=0.9)
     face = colour if filled else "white"
     axes.plot(row["value"], place, marker, color=colour, markerfacecolor=face, markersize=5.5, markeredgewidth=1.2)
 
