@@ -189,6 +189,21 @@ class EmotionRecognizer:
             on_error: called with the name and error of an unreadable image, which is then left out; None raises it.
             num_threads: threads that decode.
         """
+        for names, features in self.stream_features(images, batch_size, on_error, num_threads):
+            yield names, self.scores_of(features)
+
+    def scores_of(self, features: torch.Tensor) -> np.ndarray:
+        """Return the heads' scores [B, K] of features [B, D]."""
+        return self.bundle.scores(features.to(self.device)).cpu().numpy()
+
+    def stream_features(
+        self,
+        images: Iterable[tuple[str, ImageLike | Callable[[], bytes]]],
+        batch_size: int = 32,
+        on_error: Callable[[str, EmoNetError], None] | None = None,
+        num_threads: int = 4,
+    ) -> Iterator[tuple[list[str], torch.Tensor]]:
+        """Encode any number of named images; as `stream`, with the frozen encoder's features [B, D] on its device."""
         source = iter(images)
         with ThreadPoolExecutor(max(1, num_threads)) as pool:
 
@@ -209,11 +224,7 @@ class EmotionRecognizer:
                         on_error(name, error)
                 waiting.append(submit())
                 if names:
-                    yield names, self._scores(np.stack(pixels))
-
-    def _scores(self, pixels: np.ndarray) -> np.ndarray:
-        features = self.encoder(torch.from_numpy(pixels).to(self.device))
-        return self.bundle.scores(features).cpu().numpy()
+                    yield names, self.encoder(torch.from_numpy(np.stack(pixels)).to(self.device))
 
     def _pixels(self, name: str, image: Any) -> np.ndarray:
         if callable(image):
