@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked_python
 import pytest
 
 from emonet_lightning.command_table import COMMANDS, RUNS
@@ -39,22 +40,20 @@ def test_ci_runs_exactly_the_readmes_test_command():
 def test_every_other_block_runs_in_order(quickstart, installed, tmp_path):
     folder = quickstart.parent.parent.parent  # where `fit` without arguments ran
     (folder / "configs").symlink_to(ROOT / "configs")
-    bin_dir = tmp_path / "bin"
-    bin_dir.mkdir()
-    (bin_dir / "python").symlink_to(sys.executable)
     environment = {
         **os.environ,
-        "PATH": f"{bin_dir}:{os.environ['PATH']}",
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "PYTHONPATH": f"{installed}:{os.pathsep.join(path for path in sys.path if path.endswith('site-packages'))}",
     }
     others = [(language, text) for language, text in BLOCKS if text not in SET_UP]
     assert len(others) >= 4
-    for language, text in others:
-        words = ["bash", "-euo", "pipefail", "-c", text] if language == "bash" else [sys.executable, "-c", text]
-        done = subprocess.run(
-            words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, f"{text}\n{done.stderr[-2000:]}"
+    with forked_python.place(tmp_path, environment):
+        for language, text in others:
+            words = ["bash", "-euo", "pipefail", "-c", text] if language == "bash" else [sys.executable, "-c", text]
+            done = subprocess.run(
+                words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+            )
+            assert done.returncode == 0, f"{text}\n{done.stderr[-2000:]}"
     assert (folder / "scores.csv").read_text().count("\n") == 501
     assert len(list((folder / "heads").glob("model_*_best.pth"))) == 40
     assert (folder / "runs" / "own" / "report.md").is_file()
