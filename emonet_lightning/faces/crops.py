@@ -113,8 +113,8 @@ class FaceCropper:
         side = max(8, round(max(face.width, face.height) * (1 + 2 * self.options.margin)))
         middle = np.array([face.x + face.width / 2, face.y + face.height / 2]) - 0.5  # pixel 0 has its middle at 0
         angle = self.tilt(face)
-        move = cv2.getRotationMatrix2D(middle.tolist(), angle, 1.0)
-        move[:, 2] += (side - 1) / 2 - middle
+        move: np.ndarray = cv2.getRotationMatrix2D(middle.tolist(), angle, 1.0)
+        move[:, 2] = move[:, 2] + (side - 1) / 2 - middle
         if angle == 0:
             move[:, 2] = np.rint(move[:, 2])  # pixels as they are
         return cv2.warpAffine(pixels, move, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -1,7 +1,7 @@
 """Faces in pictures, found by OpenCV's YuNet.
 
-The shipped network holds the published weights of libfacedetection 3 (Shiqi Yu, BSD 3-clause), 54,608 parameters in
-the graph that OpenCV's `FaceDetectorYN` expects; an ONNX file of one's own, as the OpenCV zoo has them, does as well.
+The shipped network holds the published weights of libfacedetection 3 (Shiqi Yu, BSD 3-clause) in the graph that
+OpenCV's `FaceDetectorYN` expects; an ONNX file of one's own, as the OpenCV zoo has them, does as well.
 """
 
 import threading
@@ -128,4 +128,7 @@ class FaceDetector:
         found = found[np.argsort(-found[:, 14], kind="stable")]
         back = np.tile([width / picture.shape[1], height / picture.shape[0]], 7)
         found[:, :14] *= back
-        return [Face(*row[:4], min(1.0, row[14]), ((row[4], row[5]), (row[6], row[7]))) for row in found.tolist()]
+        return [
+            Face(x, y, w, h, min(1.0, found[row, 14]), ((x0, y0), (x1, y1)))
+            for row, (x, y, w, h, x0, y0, x1, y1) in enumerate(found[:, :8].tolist())
+        ]
