@@ -195,7 +195,8 @@ def _preprocessing(recognizer: EmotionRecognizer, cropper: FaceCropper | None) -
         "encoder_fingerprint": recognizer.bundle.encoder.get("fingerprint"),
         "encoder_preprocess": recognizer.encoder.preprocess.to_dict(),
     }
-    return {"preprocessing": content, "preprocessing_fingerprint": fingerprint(content)}
+    digest = fingerprint([None if cropper is None else cropper.fingerprint, content["encoder_fingerprint"]])
+    return {"preprocessing": content, "preprocessing_fingerprint": digest}
 
 
 def _told(baseline: Baseline, neutral: str | None, neutral_frames: str | None) -> dict[str, Any]:

@@ -87,8 +87,8 @@ class FaceCropper:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of what is recorded."""
-        return fingerprint(self.recorded())
+        """Digest of what is recorded; a detector's file may have any name."""
+        return fingerprint(self.recorded() | {"detector": None})
 
     def find(self, pixels: np.ndarray) -> list[Face]:
         """Return the faces of a photo, the largest first; at most one where only that is asked for.
@@ -101,23 +101,31 @@ class FaceCropper:
         return faces[:1] if self.which == "largest" else faces
 
     def cut(self, pixels: np.ndarray, face: Face) -> np.ndarray:
-        """Cut out a face: a square around its box's middle; beyond the photo its edge is repeated.
+        """Cut out a face: a square around the middle of its box.
+
+        A square that would leave the photo is moved into it, and one larger than the photo made as small: made-up
+        surroundings are no part of a face. Only what turning brings in from outside is mirrored.
 
         Args:
             pixels: [H, W, 3] uint8 RGB.
             face: in it.
 
         Returns:
-            [S, S, 3] uint8 at the photo's own scale, S = longer side of the box times (1 + 2 margin).
+            [S, S, 3] uint8 at the photo's own scale, S = longer side of the box times (1 + 2 margin), at most the
+            photo's shorter side or the box's longer one.
         """
-        side = max(8, round(max(face.width, face.height) * (1 + 2 * self.options.margin)))
-        middle = np.array([face.x + face.width / 2, face.y + face.height / 2]) - 0.5  # pixel 0 has its middle at 0
+        longer = max(face.width, face.height)
+        photo = np.array(pixels.shape[1::-1])
+        side = max(8, round(min(longer * (1 + 2 * self.options.margin), max(photo.min(), longer))))
+        middle = np.array([face.x + face.width / 2, face.y + face.height / 2])
+        middle = np.where(side <= photo, np.clip(middle, side / 2, np.maximum(photo - side / 2, side / 2)), middle)
+        middle -= 0.5  # the first pixel has its middle at 0
         angle = self.tilt(face)
         move: np.ndarray = cv2.getRotationMatrix2D(middle.tolist(), angle, 1.0)
         move[:, 2] = move[:, 2] + (side - 1) / 2 - middle
         if angle == 0:
             move[:, 2] = np.rint(move[:, 2])  # pixels as they are
-        return cv2.warpAffine(pixels, move, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.warpAffine(pixels, move, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
     def tilt(self, face: Face) -> float:
         """Return by how many degrees, clockwise as seen, a face's left eye stands below its right one."""

@@ -20,6 +20,7 @@ from emonet_lightning.io import sha256_file
 
 SHIPPED = "yunet"
 """Name of the detector that is part of the package."""
+_QUIET = threading.RLock()
 _OVERLAP = 0.3  # of boxes that are one face: YuNet's own demonstration takes it
 
 
@@ -58,11 +59,12 @@ def detector_file(detector: str) -> Path:
 def quiet_opencv() -> Iterator[None]:
     """Keep OpenCV's own lines off standard error: what it complains of is told as an error of one line."""
     levels = cv2.utils.logging
-    before = levels.setLogLevel(levels.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        levels.setLogLevel(before)
+    with _QUIET:  # the level is the process's: another thread must not put it back too early
+        before = levels.setLogLevel(levels.LOG_LEVEL_SILENT)
+        try:
+            yield
+        finally:
+            levels.setLogLevel(before)
 
 
 class FaceDetector:
