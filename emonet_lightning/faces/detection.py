@@ -131,6 +131,6 @@ class FaceDetector:
         back = np.tile([width / picture.shape[1], height / picture.shape[0]], 7)
         found[:, :14] *= back
         return [
-            Face(x, y, w, h, min(1.0, found[row, 14]), ((x0, y0), (x1, y1)))
+            Face(x, y, w, h, min(1.0, float(found[row, 14])), ((x0, y0), (x1, y1)))
             for row, (x, y, w, h, x0, y0, x1, y1) in enumerate(found[:, :8].tolist())
         ]

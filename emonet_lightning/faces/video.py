@@ -17,9 +17,11 @@ import numpy as np
 from emonet_lightning.errors import DataError, MissingInputError
 from emonet_lightning.faces.detection import quiet_opencv
 
+# read when a process opens its first video: no lines of FFmpeg's own, and files alone, whatever a container names
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
 _SHORT = 0.05
 """Share of the frames named in a file's header that may be missing: many headers name an estimate."""
-_OPTIONS = {"OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file"}
 
 
 class Frame(NamedTuple):
@@ -91,8 +93,6 @@ class Video:
     def _opened(self) -> Iterator[cv2.VideoCapture]:
         if not self.path.is_file():
             raise MissingInputError(f"{self.path}: no such file")
-        for option, value in _OPTIONS.items():
-            os.environ.setdefault(option, value)  # OpenCV reads them when it opens a file
         capture = None
         try:
             if _is_container(self.path):
