@@ -20,6 +20,7 @@ from emonet_lightning.decoding import decode_image
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, UsageError
 from emonet_lightning.faces.crops import FaceCropper
 from emonet_lightning.io import sha256_file
+from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.predict import EmotionRecognizer, predict_command
 from emonet_lightning.recognizer import Predictions, softmax
 
@@ -307,3 +308,24 @@ def test_a_stopped_or_killed_call_leaves_no_half_table(number, code, heads, tmp_
         process.send_signal(number)
         assert process.wait(60) == code, (tmp_path / "said.txt").read_text()
     assert not list(tmp_path.glob("*t.csv*"))
+
+
+def test_faces_cut_out_of_photos_are_packed_and_the_manifest_says_how(heads, photos, tmp_path, capsys):
+    words = ["pack", str(photos), f"--out={tmp_path / 'set'}", "--faces=largest", "--progress=false"]
+    assert main(words) == 65
+    assert "no face" in capsys.readouterr().err  # one of three is above what may be bad
+    assert main([*words, "--max-bad-fraction=0.5"]) == 0
+    packed = PackedSet.open(tmp_path / "set")
+    manifest = json.loads((tmp_path / "set" / "manifest.json").read_text())
+    cropper = FaceCropper("largest")
+    assert manifest["faces"] == cropper.recorded()
+    assert manifest["left_out"] == {"no face": 1}
+    assert packed.keys == ["alone", "both"]
+    pixels = decode_image((photos / "alone.png").read_bytes(), "alone.png")
+    (face,) = cropper.find(pixels)
+    crop = cropper.cut(pixels, face)
+    stored = decode_image(packed.read_image(0), "alone")
+    assert stored.shape == crop.shape
+    assert np.abs(stored.astype(int) - crop).mean() < 3
+    capsys.readouterr()
+    assert main([*words, "--max-bad-fraction=0.5", "--crop.margin=0.1"]) == 2  # another set than the folder holds
