@@ -108,6 +108,9 @@ def test_a_picture_without_a_face_is_left_out_or_kept_empty_or_scored_whole(head
         assert table["face"].isna().tolist() == [False, False, False, True]
         assert table["x"].isna().tolist() == [False, False, False, True]
     assert empty[SLUGS].isna().all(axis=1).tolist() == [False, False, False, True]
+    shares = predicted(photos, tmp_path / "soft.csv", heads, faces="all", no_face="nan", values="softmax")
+    assert np.allclose(shares[SLUGS[:40]].sum(axis=1, min_count=40)[:3], 1)
+    assert shares[SLUGS].iloc[3].isna().all()
     expected = EmotionRecognizer.load(heads, "cpu")(photos / "wall.png").scores[0]
     assert np.allclose(whole[SLUGS].iloc[3].astype(float), expected, atol=1e-5)
     assert str(whole["face"].dtype) == "Int64"
@@ -147,6 +150,19 @@ def test_a_video_gives_a_row_per_face_and_frame_and_a_track_per_person(heads, mo
     whole = predicted(movie, tmp_path / "whole.jsonl", heads, frames_per_second=1)
     assert list(whole.columns) == ["file", "frame", "seconds", *SLUGS]
     assert whole["frame"].tolist() == [0, 10, 20]
+
+
+def test_a_track_stays_with_its_person_when_a_larger_face_comes_in(heads, tmp_path):
+    cropper = FaceCropper("all")
+    small, large = sorted((10, 17), key=lambda number: cropper.find(photo({number: (60, 60)}))[0].height)
+    alone, both = photo({small: (230, 40)}), photo({small: (230, 40), large: (10, 40)})
+    table = predicted(
+        film([alone] * 3 + [both] * 3, tmp_path / "in.avi"), tmp_path / "t.csv", heads, faces="all",
+        frames_per_second=10,
+    )  # fmt: skip
+    assert table["face"].tolist() == [0, 0, 0, 0, 1, 0, 1, 0, 1]
+    assert table["track"].tolist() == [0, 0, 0, 1, 0, 1, 0, 1, 0]
+    assert (table["x"] > 200).tolist() == (table["track"] == 0).tolist()
 
 
 def test_a_folder_of_photos_and_videos_is_one_table(heads, photos, movie, tmp_path, capsys):

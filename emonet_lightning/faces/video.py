@@ -101,6 +101,9 @@ class Video:
             if capture is None or not capture.isOpened():
                 raise DataError(f"{self.name}: not a readable MP4, MOV, AVI, MKV or WebM video; replace or remove it")
             yield capture
+        except cv2.error as error:  # a frame of a size or kind that it does not take
+            reason = " ".join(str(error).split())[:160]
+            raise DataError(f"{self.name}: a frame cannot be decoded ({reason}); replace or remove it") from error
         finally:
             if capture is not None:
                 capture.release()
