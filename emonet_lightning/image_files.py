@@ -1,9 +1,10 @@
-"""Names of image files: the formats that are read, and those that people also have."""
+"""Names of image files: the formats that are read, those that people also have, and videos."""
 
 from pathlib import Path
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 OTHER_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".heic", ".jfif", ".jp2", ".tif", ".tiff"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
 
 
 def looks_like_an_image(path: Path) -> bool:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from emonet_lightning.image_inputs import find_images
 from emonet_lightning.io import fingerprint
-from emonet_lightning.predict import find_images
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.recognizer import EmotionRecognizer
 

@@ -44,7 +44,7 @@ def check_run(stages: Sequence[EmoNetCLI]) -> None:
         EmoNetError: the first stage that would fail, and why.
     """
     from emonet_lightning.export import check_forms
-    from emonet_lightning.predict import find_images
+    from emonet_lightning.image_inputs import find_images
 
     learnt, tested = [], []
     for stage in stages:

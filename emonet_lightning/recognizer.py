@@ -14,19 +14,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from emonet_lightning.bundle import MANIFEST_FILE, WEIGHTS_FILE, HeadsBundle
-from emonet_lightning.decoding import decode_image, to_rgb
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_fingerprint
 from emonet_lightning.errors import DataError, EmoNetError, EnvironmentProblem, MissingInputError, UsageError
 from emonet_lightning.heads import WIDTHS
-from emonet_lightning.io import read_bytes
-from emonet_lightning.packing.images import MAX_BYTES
+from emonet_lightning.image_reading import ImageLike, read_image
 from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
 from emonet_lightning.transforms import EvalTransform
 
-ImageLike = Image.Image | np.ndarray | str | Path | bytes
 PAPER_ENCODER = EncoderSpec(name="timm/vit_so400m_patch16_siglip_384.v2_webli", interpolation="bilinear")
 """SigLIP2 so400m patch16 384 with the interpolation of its own processor; what released heads were trained on."""
 _WINDOW = 2  # batches that are decoded ahead
@@ -56,6 +53,7 @@ class Predictions:
     scores: np.ndarray
     taxonomy: Taxonomy
     neutral_means: np.ndarray | None = None
+    """Of all rows [K], or of each row's own person [N, K]; see `baselines.personal_means`."""
 
     @property
     def names(self) -> list[str]:
@@ -176,7 +174,7 @@ class EmotionRecognizer:
 
     def stream(
         self,
-        images: Iterable[tuple[str, ImageLike | Callable[[], bytes]]],
+        images: Iterable[tuple[str, ImageLike | torch.Tensor | Callable[[], bytes]]],
         batch_size: int = 32,
         on_error: Callable[[str, EmoNetError], None] | None = None,
         num_threads: int = 4,
@@ -184,7 +182,7 @@ class EmotionRecognizer:
         """Score any number of named images, decoding ahead in threads; yields names and scores [B, K] per batch.
 
         Args:
-            images: (name, image or function that returns the encoded image).
+            images: (name, image, function that returns the encoded image, or what `prepare` returned).
             batch_size: images per forward pass.
             on_error: called with the name and error of an unreadable image, which is then left out; None raises it.
             num_threads: threads that decode.
@@ -198,7 +196,7 @@ class EmotionRecognizer:
 
     def stream_features(
         self,
-        images: Iterable[tuple[str, ImageLike | Callable[[], bytes]]],
+        images: Iterable[tuple[str, ImageLike | torch.Tensor | Callable[[], bytes]]],
         batch_size: int = 32,
         on_error: Callable[[str, EmoNetError], None] | None = None,
         num_threads: int = 4,
@@ -226,21 +224,12 @@ class EmotionRecognizer:
                 if names:
                     yield names, self.encoder(torch.from_numpy(np.stack(pixels)).to(self.device))
 
+    def prepare(self, pixels: np.ndarray) -> torch.Tensor:
+        """Resize pixels [H, W, 3] uint8 RGB to the encoder's input [3, S, S] uint8, which `stream` takes as it is."""
+        return torch.from_numpy(self.transform(pixels if pixels.flags.writeable else pixels.copy()))
+
     def _pixels(self, name: str, image: Any) -> np.ndarray:
-        if callable(image):
-            image = image()
-        if isinstance(image, str | Path):
-            if (path := Path(image)).is_file() and (size := path.stat().st_size) > MAX_BYTES:
-                raise DataError(f"{name}: {size} bytes; at most {MAX_BYTES} are accepted; replace or remove it")
-            image = read_bytes(image)
-        if isinstance(image, bytes):
-            image = decode_image(image, name)
-        elif isinstance(image, Image.Image):
-            image = np.array(to_rgb(ImageOps.exif_transpose(image)))
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-            raise DataError(f"{name}: a path, a PIL image or a uint8 array [H, W, 3] is needed, got {found}")
-        return self.transform(image if image.flags.writeable else image.copy())
+        return (image if isinstance(image, torch.Tensor) else self.prepare(read_image(name, image))).numpy()
 
 
 def load_bundle(

@@ -5,7 +5,7 @@ import os
 import resource
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from tiny_heads import TAXONOMY, tiny_encoder, tiny_heads
 
 from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.cli import main
@@ -28,25 +29,17 @@ from emonet_lightning.packing.shards import pack
 from emonet_lightning.predict import EmotionRecognizer, predict_command
 from emonet_lightning.recognizer import Predictions, load_bundle
 from emonet_lightning.signed_json import sign
-from emonet_lightning.taxonomy import Taxonomy, released_neutral_means
-
-TAXONOMY = Taxonomy.load("emonet40", extra_dimensions=True)
+from emonet_lightning.taxonomy import Taxonomy
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> EncoderSpec:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("encoder") / "vit.safetensors"
-    save_tensors(path, timm.create_model("test_vit3", num_classes=0).state_dict())
-    return EncoderSpec(name="timm/test_vit3", weights=str(path))
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture(scope="module")
 def bundle(encoder: EncoderSpec) -> HeadsBundle:
-    torch.manual_seed(1)
-    heads = EmotionHeads(len(TAXONOMY), 96, (8,))
-    recorded = {**asdict(encoder), "fingerprint": encoder_fingerprint(encoder)}
-    return HeadsBundle(heads, TAXONOMY, recorded, neutral_means=torch.tensor(released_neutral_means(TAXONOMY)))
+    return tiny_heads(encoder)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from emonet_lightning.errors import UsageError
+from emonet_lightning.faces.crops import CropOptions, FaceCropper
 from emonet_lightning.options import pairs
 from emonet_lightning.packing.shards import PackedSet, VerifyReport, pack
 from emonet_lightning.packing.sources import open_source
@@ -41,6 +42,8 @@ def pack_command(
     near_duplicates: Literal["group", "error", "ignore"] = "group",
     near_duplicate_distance: int = 4,
     max_bad_fraction: float | None = None,
+    faces: Literal["off", "largest"] = "off",
+    crop: CropOptions = CropOptions(),
     shard_size: int = 1000,
     num_processes: int | None = None,
     name: str | None = None,
@@ -77,6 +80,9 @@ def pack_command(
         max_bad_fraction: share of the samples whose image may be bad (truncated, blank, of another format, ...): these
             are left out, counted and listed in `bad_samples.jsonl`; above it nothing is packed, and a finished set
             is refused. By default 0.001, and 0 for a set without a training split.
+        faces: `largest` packs the largest face of each image, cut out as `predict --faces` does and recorded in the
+            manifest; an image without a face is a bad one.
+        crop: how faces are found and cut out.
         shard_size: images per shard.
         num_processes: processes that read and write; by default one per CPU.
         name: of the set; by default that of the input.
@@ -87,6 +93,7 @@ def pack_command(
     if sealed and shares and set(shares) != {"test"}:
         raise UsageError(f"--sealed with --splits {splits}: a sealed set is for testing only; leave --splits out")
     columns_of = Taxonomy.load(taxonomy, extra_dimensions)
+    cropper = None if faces == "off" else FaceCropper(faces, crop)
     started = time.monotonic()
     source = open_source(
         input,
@@ -116,6 +123,7 @@ def pack_command(
         near_duplicates=near_duplicates,
         near_duplicate_distance=near_duplicate_distance,
         max_bad_fraction=max_bad_fraction,
+        cropper=cropper,
         progress=progress,
     )
     if progress:

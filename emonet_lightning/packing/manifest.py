@@ -16,7 +16,7 @@ from emonet_lightning.errors import DataError
 from emonet_lightning.io import atomic_write
 from emonet_lightning.packing.packed import FORMAT, MANIFEST, RATINGS, VERSION, samples_digest
 from emonet_lightning.packing.samples import Source, ratings_line
-from emonet_lightning.packing.shard_writer import read_notes
+from emonet_lightning.packing.shard_writer import PackJob, read_notes
 from emonet_lightning.packing.splits import (
     assign_splits,
     check_largest,
@@ -41,9 +41,7 @@ class SplitOptions(NamedTuple):
 
 
 def finish(
-    source: Source,
-    taxonomy: Taxonomy,
-    out_dir: Path,
+    job: PackJob,
     num_shards: int,
     inputs: str,
     options: SplitOptions,
@@ -53,9 +51,7 @@ def finish(
     """Write `ratings.parquet`, `bad_samples.jsonl` where samples were left out and, last, `manifest.json`.
 
     Args:
-        source: where the samples came from.
-        taxonomy: columns of the ratings.
-        out_dir: the set's folder.
+        job: what was packed where.
         num_shards: shards that are there, with their notes.
         inputs: fingerprint of source and options, to recognise the set again.
         options: splits and seal.
@@ -65,6 +61,7 @@ def finish(
     Raises:
         DataError: a key is given twice, splits that cannot be made, or too many near duplicates.
     """
+    source, taxonomy, out_dir = job.source, job.taxonomy, job.out_dir
     shards: list[dict[str, Any]] = []
     records: list[dict[str, Any]] = []
     labels = hashlib.sha256()
@@ -98,6 +95,7 @@ def finish(
         "num_ratings": ratings["num_ratings"],
         "splits": {name: counts[name] for name in names},
         **left_out,
+        **({} if job.cropper is None else {"faces": job.cropper.recorded()}),
         "digest": samples_digest(keys, digests),
         "label_digest": labels.hexdigest(),
         "inputs": inputs,

@@ -7,7 +7,7 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import webdataset
 
@@ -17,6 +17,9 @@ from emonet_lightning.io import atomic_write, atomic_write_stream, read_bytes, s
 from emonet_lightning.packing.images import inspect_image
 from emonet_lightning.packing.samples import RawSample, Source, check_sample, stratum
 from emonet_lightning.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from emonet_lightning.faces.crops import FaceCropper
 
 WORK_DIR = ".packing"
 _NOTES_DIGEST = b', "notes_sha256": "'
@@ -30,6 +33,8 @@ class PackJob(NamedTuple):
     out_dir: Path
     shard_size: int
     perceptual_hash: bool
+    cropper: "FaceCropper | None" = None
+    """Cuts the face out of each image; None packs images as they are."""
 
     def rows(self, number: int) -> range:
         """Samples of a shard."""
@@ -103,6 +108,10 @@ def write_shard(job: PackJob, number: int, advance: Callable[[int], None]) -> No
             for row in job.rows(number):
                 sample = job.source[row]
                 try:
+                    if job.cropper is not None:
+                        from emonet_lightning.packing.face_crops import with_face_alone  # here: it needs OpenCV
+
+                        sample = with_face_alone(sample, job.cropper)
                     records.append(_add(tar, sample, job))
                 except BadSample as error:
                     file = str(sample.meta.get("file", ""))

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -39,6 +39,9 @@ from emonet_lightning.progress import progress_bar
 from emonet_lightning.ratings.long_form import Kind, Ratings
 from emonet_lightning.taxonomy import Taxonomy
 
+if TYPE_CHECKING:
+    from emonet_lightning.faces.crops import FaceCropper
+
 __all__ = ["Kind", "PackedSet", "Ratings", "RawSample", "Source", "VerifyReport", "pack"]
 
 MIN_IMAGES_PER_PROCESS = 1000
@@ -58,6 +61,7 @@ def pack(
     near_duplicates: NearDuplicates = "group",
     near_duplicate_distance: int = 4,
     max_bad_fraction: float | None = None,
+    cropper: "FaceCropper | None" = None,
     progress: bool = True,
 ) -> PackedSet:
     """Pack a source; resumable after a kill, with equal bytes for any number of processes.
@@ -77,6 +81,7 @@ def pack(
         near_duplicate_distance: differing bits of 64 up to which images are near duplicates.
         max_bad_fraction: share of the samples whose image may be bad; these are left out and listed in
             `bad_samples.jsonl`. None: 0.1 %, and none of a set without a training split.
+        cropper: cuts the largest face out of each image, and the manifest says how; an image without one is bad.
         progress: show a progress bar and what was found.
 
     Returns:
@@ -110,17 +115,18 @@ def pack(
         "taxonomy": taxonomy.to_dict(),
         "shard_size": shard_size,
         "perceptual_hash": hash_near_duplicates,
+        **({} if cropper is None else {"faces": cropper.fingerprint}),
     }
     inputs = fingerprint([VERSION, shards_of, list(options.splits.items()), *options[1:]])
     console = Console(stderr=True, quiet=not progress, soft_wrap=True)
-    job = PackJob(source, taxonomy, out_dir, shard_size, hash_near_duplicates)
+    job = PackJob(source, taxonomy, out_dir, shard_size, hash_near_duplicates, cropper)
     # a call that was killed at its very end leaves its notes beside a finished set
     if not already_packed(out_dir, inputs) or (out_dir / WORK_DIR).is_dir():
         with claimed(out_dir, fingerprint(shards_of), console):
             if not already_packed(out_dir, inputs):  # another call may have finished it meanwhile
                 num_shards = _write_shards(job, num_processes, progress, budget)
                 budget.check()
-                finish(source, taxonomy, out_dir, num_shards, inputs, options, budget, console)
+                finish(job, num_shards, inputs, options, budget, console)
                 return PackedSet.open(out_dir)
     packed = PackedSet.open(out_dir)
     _check_left_out(packed, budget)

@@ -1,14 +1,14 @@
 """Gates: which generated images are kept. One image at a time here; copies of each other are found in `outcomes`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 
 from emonet_lightning.bad_samples import BadSample
-from emonet_lightning.errors import DataError, MissingInputError, UsageError
+from emonet_lightning.errors import UsageError
+from emonet_lightning.faces.detection import FaceDetector, detector_file
 from emonet_lightning.io import sha256_file
 from emonet_lightning.packing.images import inspect_image
 from emonet_lightning.synthesis.renderer import encode_jpeg
@@ -23,7 +23,7 @@ class Gates:
     min_contrast: float = 4.0
     """Standard deviation of the grey values, 0..127, below which an image is blank; 0 lets all pass but one colour."""
     face_detector: str | None = None
-    """ONNX file of YuNet, for OpenCV's FaceDetectorYN; without it faces are not looked for."""
+    """`yunet`, which is shipped, or an ONNX file of YuNet; without it faces are not looked for."""
     num_faces: int = 1
     face_threshold: float = 0.7
     """Score of a face, 0..1."""
@@ -53,33 +53,9 @@ class Gates:
         """Return the options as the record of a set names them, the detector by its digest."""
         found = dict(vars(self))
         if self.face_detector is not None:
-            path = Path(self.face_detector)
-            if not path.is_file():
-                raise MissingInputError(f"--gates.face_detector {path}: no such file; give YuNet as an ONNX file")
+            path = detector_file(self.face_detector)
             found["face_detector"] = f"{path.name} {sha256_file(path)}"
         return found
-
-
-class FaceCounter:
-    """Counts faces with OpenCV's YuNet."""
-
-    def __init__(self, path: str, threshold: float) -> None:
-        """Load the detector.
-
-        Raises:
-            DataError: the file is no such network.
-        """
-        try:
-            self._detector = cv2.FaceDetectorYN.create(path, "", (320, 320), threshold)
-        except (cv2.error, SystemError) as error:
-            raise DataError(f"{path}: OpenCV cannot load it as a face detector; give YuNet as an ONNX file") from error
-
-    def __call__(self, pixels: np.ndarray) -> int:
-        """Return how many faces an image, uint8 [H, W, 3] RGB, shows."""
-        height, width = pixels.shape[:2]
-        self._detector.setInputSize((width, height))
-        _, faces = self._detector.detect(np.ascontiguousarray(pixels[..., ::-1]))
-        return 0 if faces is None else len(faces)
 
 
 def encode_image(pixels: np.ndarray, image_format: str, quality: int) -> bytes:
@@ -96,7 +72,7 @@ class ImageCheck:
 
     def __init__(self, gates: Gates) -> None:
         self._gates = gates
-        self._count = FaceCounter(gates.face_detector, gates.face_threshold) if gates.face_detector else None
+        self._find = FaceDetector(gates.face_detector, gates.face_threshold) if gates.face_detector else None
 
     def __call__(self, pixels: np.ndarray, content: bytes, name: str) -> tuple[str | None, int]:
         """Judge one image.
@@ -116,6 +92,6 @@ class ImageCheck:
             _, value = inspect_image(content, name, perceptual_hash=True)  # what packing will ask for
         except BadSample as error:
             return error.reason, 0
-        if self._count is not None and (found := self._count(pixels)) != self._gates.num_faces:
+        if self._find is not None and (found := len(self._find(pixels))) != self._gates.num_faces:
             return f"{found} faces", value or 0
         return None, value or 0
