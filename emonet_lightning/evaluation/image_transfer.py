@@ -213,7 +213,9 @@ def _levels(
     found = []
     for name in sorted(set(known.tolist()) - {""}):
         inside = known == name
-        persons = None if faces.persons is None else len({faces.persons[row] for row in np.flatnonzero(inside)})
+        persons = (
+            None if faces.persons is None else len({faces.persons[row] for row in np.flatnonzero(inside).tolist()})
+        )
         entry: dict[str, Any] = {"level": name, "n": int(inside.sum()), "num_persons": persons, "ways": None}
         if entry["n"] >= FEWEST:
             entry["ways"] = {}

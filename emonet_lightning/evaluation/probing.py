@@ -78,7 +78,7 @@ def linear_probe(num_classes: int) -> Fit:
 
         def evidence(others: Array) -> Array:
             found = np.full((len(others), num_classes), -np.inf)
-            found[:, present] = probe.predict_log_proba(others)
+            found[:, present] = probe.predict_proba(others)
             return found
 
         return evidence
@@ -139,7 +139,7 @@ def scaled_classes(head_class: Labels, num_classes: int) -> Fit:
         def evidence(others: Array) -> Array:
             found = np.full((len(others), num_classes), -np.inf)
             for number, scale in scales.items():
-                found[:, number] = scale.predict_log_proba(pooled(others, number))[:, 1]
+                found[:, number] = scale.predict_proba(pooled(others, number))[:, 1]
             if not scales:
                 found[:, labels[0]] = 0
             return found

@@ -50,9 +50,9 @@ def transfer_command(
         scores: file of scores: the released JSON lines, or a table that `predict` wrote (.csv, .parquet, .jsonl).
             May be given several times, as NAME=FILE; systems are compared on the images that all have.
         images: folder of a set of real faces, in place of `scores`.
-        faces: how that set lies: `affectnet`, `ck_plus`, `faces`, `fer2013`, `ferd`, `folders`, `raf_db`, a YAML file of
-            your own (keys: see the shipped face_sets/shipped/folders.yaml), or a CSV file inside the folder with
-            columns image, class, person and groups.
+        faces: how that set lies: `affectnet`, `ck_plus`, `faces`, `fer2013`, `ferd`, `folders`, `raf_db`, a YAML file
+            of your own (keys: see the shipped face_sets/shipped/folders.yaml), or a CSV file with columns image (path
+            below the folder), class, person and groups.
         run: with images, the run folder that holds the heads.
         heads: folder of exported heads, or of released .pth files (instead of `run`).
         map: `ferd`, `affectnet`, `emotions`, or a YAML file that maps emotions to classes of your own (keys: see the

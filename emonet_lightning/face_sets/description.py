@@ -5,7 +5,7 @@ the folder is read.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -31,7 +31,7 @@ class Group:
     column: str
     """Field of the layout, or named group of its pattern."""
     values: Mapping[str, str]
-    """Spelling in the set -> what the report calls it; empty: as it is."""
+    """Spelling in the set -> what the report calls it, "" for not known; empty: as it is."""
     bins: tuple[float, ...]
     """Rising bounds of a number; empty: no number."""
 
@@ -42,13 +42,12 @@ class Group:
             DataError: a spelling that is not described, or no number where bins need one.
         """
         value = value.strip()
+        if value and self.values and not self.bins and value not in self.values:
+            raise DataError(f"{where}: {self.column} '{value}' is not described; {nearest(value, self.values)}")
+        value = self.values.get(value, value)
         if not value:
             return None
-        if self.bins:
-            return self._bin(value, where)
-        if self.values and value not in self.values:
-            raise DataError(f"{where}: {self.column} '{value}' is not described; {nearest(value, self.values)}")
-        return self.values.get(value, value)
+        return self._bin(value, where) if self.bins else value
 
     def _bin(self, value: str, where: str) -> str:
         try:
@@ -163,8 +162,7 @@ def _pattern(where: str, text: str) -> re.Pattern[str]:
 def _group(where: str, name: str, content: Any) -> Group:
     content = _mapping(where, content, _GROUP_KEYS)
     bins = content.get("bins") or []
-    is_number: Callable[[Any], bool] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
-    if not isinstance(bins, list) or not all(map(is_number, bins)) or sorted(set(bins)) != bins:
+    if not isinstance(bins, list) or {type(bound) for bound in bins} - {int, float} or sorted(set(bins)) != bins:
         raise DataError(f"{where}: 'bins' must be rising numbers, such as [30, 50]")
     values = _mapping(f"{where}, values", content.get("values") or {})
     return Group(

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.data.embeddings import fill_cache
 from emonet_lightning.data.feature_store import load_cache
 from emonet_lightning.data.plan import features_folder
-from emonet_lightning.bundle import HeadsBundle
 from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.errors import DataError
 from emonet_lightning.evaluation.columns import Array

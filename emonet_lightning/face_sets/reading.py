@@ -149,8 +149,8 @@ def require_files(images: FaceImages) -> None:
     missing = [row for row in images.rows if row.pixels is None and not (images.folder / row.image).is_file()]
     if missing:
         raise MissingInputError(
-            f"{missing[0].where}: no image {images.folder / missing[0].image} ({len(missing)} of {len(images.rows)} are "
-            "not there); restore it, or leave such images out by --on-error skip"
+            f"{missing[0].where}: no image {images.folder / missing[0].image} ({len(missing)} of {len(images.rows)} "
+            "are not there); restore it, or leave such images out by --on-error skip"
         )
 
 
@@ -171,8 +171,8 @@ def _persons(rows: Sequence[FaceRow]) -> list[str] | None:
     for row in rows:
         if not row.fields["person"].strip():
             raise DataError(
-                f"{row.where}: no person of image '{row.image}'; say who is shown, or rename the column person, so that "
-                "all images count as of different persons"
+                f"{row.where}: no person of image '{row.image}'; say who is shown, or rename the column person, so "
+                "that all images count as of different persons"
             )
     return [row.fields["person"].strip() for row in rows]
 

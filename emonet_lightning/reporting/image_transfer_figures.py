@@ -82,7 +82,7 @@ def _recall(content: Mapping[str, Any]) -> Figure:
                 axes.plot(place + offset, 0, "o", color=_COLOURS[way], markersize=4, zorder=4, clip_on=False)
     sizes = content["images"]["per_class"]
     names = [f"{class_label(name)}{' ' if many else chr(10)}(n={sizes[name]})" for name in classes]
-    slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if many else {}
+    slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if many else {}
     axes.set_xticks(range(len(classes)), names, fontsize=7.5 if many else 8.5, **slanted)
     axes.set_xlim(-0.6, len(classes) - 0.4)
     axes.set_ylim(0, 1.04)
