@@ -44,17 +44,15 @@ FEWEST = 20
 """Images of a group below which no figure is given."""
 ZERO_SHOT, PROBE = "argmax", "feature_probe"
 WAYS = {
-    "any_hit": f"zero-shot: {RULES['any_hit']}",
-    "argmax": f"zero-shot: {RULES['argmax']}",
-    "class_sum": f"zero-shot: {RULES['class_sum']}",
-    "z_scored": "calibrated: each head set to mean 0 and deviation 1 on the images of other folds (no labels needed), "
+    **RULES,
+    "z_scored": "each head set to mean 0 and deviation 1 on the images of other folds (no labels needed), "
     "then the class of the highest",
-    "scaled": "calibrated: a slope and an offset per class on the log of the summed exponentials of its z-scored "
+    "scaled": "a slope and an offset per class on the log of the summed exponentials of its z-scored "
     "heads, by logistic regression one against the rest (Platt) on other folds",
     "score_probe": "logistic regression on all standardised scores of the heads, fitted on other folds",
     "feature_probe": "logistic regression on the standardised frozen features themselves, fitted on other folds: the "
     "ceiling that a linear head reaches with labels of this set",
-    "most_frequent": "trivial: the class with most images, for every image",
+    "most_frequent": "the class with most images, for every image",
 }
 LEARNS_FROM = {
     "any_hit": "nothing", "argmax": "nothing", "class_sum": "nothing", "z_scored": "images", "scaled": "classes",
@@ -90,6 +88,9 @@ class Faces(NamedTuple):
     """Classes of the map [N]."""
     persons: Sequence[str] | None
     groups: Mapping[str, Sequence[str | None]]
+    """Name -> level of each image [N]; None: not known."""
+    level_order: Mapping[str, Sequence[str]]
+    """Name -> its levels, as the report lists them."""
 
 
 def judge_faces(
@@ -177,7 +178,8 @@ def judge_faces(
         "groups": {
             "fewest": FEWEST,
             "by": {
-                name: _levels(levels, faces, credits, labels, weights, level) for name, levels in faces.groups.items()
+                name: _levels(levels, faces.level_order[name], faces, credits, labels, weights, level)
+                for name, levels in faces.groups.items()
             },
         },
     }, chosen
@@ -203,6 +205,7 @@ def _credits(faces: Faces, chosen: ClassMap, labels: Labels, fold: Labels, num_c
 
 def _levels(
     levels: Sequence[str | None],
+    order: Sequence[str],
     faces: Faces,
     credits: Mapping[str, Credits],
     labels: Labels,
@@ -211,7 +214,7 @@ def _levels(
 ) -> list[dict[str, Any]]:
     known = np.array(["" if value is None else value for value in levels])
     found = []
-    for name in sorted(set(known.tolist()) - {""}):
+    for name in order:
         inside = known == name
         persons = (
             None if faces.persons is None else len({faces.persons[row] for row in np.flatnonzero(inside).tolist()})

@@ -74,7 +74,9 @@ def linear_probe(num_classes: int) -> Fit:
         if len(present) < 2:
             return lambda others: np.tile(np.eye(num_classes)[present[0]], (len(others), 1))
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        probe.fit(values, labels)
+        with warnings.catch_warnings():  # of sets with a few images a class
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            probe.fit(values, labels)
 
         def evidence(others: Array) -> Array:
             found = np.full((len(others), num_classes), -np.inf)

@@ -49,11 +49,20 @@ class Group:
             return None
         return self._bin(value, where) if self.bins else value
 
+    def levels(self) -> list[str]:
+        """Return the names in the order of the description; none where every value is its own."""
+        if self.bins:
+            return [self._between(place) for place in range(len(self.bins) + 1)]
+        return [name for name in dict.fromkeys(self.values.values()) if name]
+
     def _bin(self, value: str, where: str) -> str:
         try:
             place = sum(float(value) >= bound for bound in self.bins)
         except ValueError:
             raise DataError(f"{where}: {self.column} '{value}' is no number; mend it, or leave it empty") from None
+        return self._between(place)
+
+    def _between(self, place: int) -> str:
         low, high = (f"{self.bins[at]:g}" if 0 <= at < len(self.bins) else "" for at in (place - 1, place))
         return f"under {high}" if not low else f"{low} to under {high}" if high else f"{low} and over"
 

@@ -31,6 +31,8 @@ class FaceImages:
     """[N]; None where the set does not say who is shown."""
     groups: dict[str, list[str | None]]
     """Name -> level of each image [N]; None: not known."""
+    level_order: dict[str, list[str]]
+    """Name -> its levels: by number, as described, else by name."""
     notes: list[str]
 
     @property
@@ -130,12 +132,14 @@ def read_face_set(
         )
     if not rows:
         raise DataError(f"{folder}: no image of a class that is judged ({', '.join(left_out)}); see classes of the set")
+    groups, order = _groups(faces.groups, rows, notes)
     return FaceImages(
         folder=folder,
         rows=rows,
         labels=np.array([number for number in labels if number is not None]),
         persons=_persons(rows),
-        groups=_groups(faces.groups, rows, notes),
+        groups=groups,
+        level_order=order,
         notes=notes,
     )
 
@@ -179,20 +183,23 @@ def _persons(rows: Sequence[FaceRow]) -> list[str] | None:
 
 def _groups(
     described: Mapping[str, Group] | None, rows: Sequence[FaceRow], notes: list[str]
-) -> dict[str, list[str | None]]:
+) -> tuple[dict[str, list[str | None]], dict[str, list[str]]]:
     if described is None:  # a plain table: every further column
         own = {"image", "class", "person", "label", "path", "file", "filename"}
         described = {name: Group(name, {}, ()) for name in rows[0].fields if name.lower() not in own}
     found: dict[str, list[str | None]] = {}
+    order: dict[str, list[str]] = {}
     for name, group in described.items():
         if group.column not in rows[0].fields:
             continue  # another layout of the set says it
         levels = [group.level(row.fields[group.column], row.where) for row in rows]
-        if 2 <= len(set(levels) - {None}) <= MAX_LEVELS:
+        shown = {value for value in levels if value is not None}
+        if 2 <= len(shown) <= MAX_LEVELS:
             found[name] = levels
+            order[name] = [value for value in group.levels() or sorted(shown) if value in shown]
         else:
-            notes.append(f"not compared by {name}: {len(set(levels) - {None})} levels, 2 to {MAX_LEVELS} are")
-    return found
+            notes.append(f"not compared by {name}: {len(shown)} levels, 2 to {MAX_LEVELS} are")
+    return found, order
 
 
 MAX_LEVELS = 20

@@ -76,7 +76,7 @@ def run_image_transfer(
     )
     images = encoded.images
     content, chosen = judge_faces(
-        Faces(encoded.scores, encoded.features, images.labels, images.persons, images.groups),
+        Faces(encoded.scores, encoded.features, images.labels, images.persons, images.groups, images.level_order),
         class_map,
         num_folds=num_folds,
         num_draws=num_draws,
