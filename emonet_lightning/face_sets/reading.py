@@ -197,8 +197,8 @@ def _groups(
         if 2 <= len(shown) <= MAX_LEVELS:
             found[name] = levels
             order[name] = [value for value in group.levels() or sorted(shown) if value in shown]
-        else:
-            notes.append(f"not compared by {name}: {len(shown)} levels, 2 to {MAX_LEVELS} are")
+        elif len(shown) > MAX_LEVELS:
+            notes.append(f"not compared by {name}: {len(shown)} levels, at most {MAX_LEVELS} are; give it bins")
     return found, order
 
 
