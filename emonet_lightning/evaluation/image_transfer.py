@@ -2,7 +2,8 @@
 
 transfer.json (`schema`: emonet_lightning image transfer 1; undefined figures are null):
 
-    set            name, source, digest, images_digest, folder name
+    options        faces, map, only, num_folds, on_error, as asked for
+    set            name, source, digest of the description, folder name, images_digest
     map            name, source, classes [C], num_heads M, heads {class: slugs}, not_mapped, cutoff
     taxonomy       name, digest
     heads          heads, encoder (name, fingerprint, preprocess), features, where the neutral means are from
@@ -15,11 +16,11 @@ transfer.json (`schema`: emonet_lightning image transfer 1; undefined figures ar
                     per_class [C] of FIGURE with count and chance, counts [C][C], learns_from}
     differences    [{way, minus, metric, FIGURE}], paired on the same draws
     headline       zero_shot, probe, distance: FIGUREs of accuracy
-    groups         {group: [{level, n, num_persons, ways {way: FIGURE} or null where n is below `fewest`}]}
+    groups         fewest, by {group: [{level, n, num_persons, ways {way: FIGURE}, or null where n is below `fewest`}]}
     FIGURE         value, low, high, n (images behind it), chance {value, low, high, p}
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ from emonet_lightning.evaluation.probing import (
 )
 from emonet_lightning.evaluation.transfer import METRICS, judge
 from emonet_lightning.evaluation.transfer_decisions import RULES, Credits, Decisions, Labels, decide, one_hot
+from emonet_lightning.progress import progress_bar
 
 SCHEMA = "emonet_lightning image transfer 1"
 FEWEST = 20
@@ -61,7 +63,8 @@ LEARNS_FROM = {
 """What of the judged set's other folds a way has seen."""
 BY_GROUP = ("argmax", "z_scored", "feature_probe")
 DEFINITIONS = {
-    "scores": "of the heads, minus each head's mean on neutral faces",
+    "scores": "of the heads, minus each head's mean on neutral faces; only heads of the set's classes are mapped",
+    "cutoff": "of any-hit: the map's factor over the number of mapped heads, as released where all classes are there",
     "folds": "persons are dealt into folds with about equal classes (scikit-learn's StratifiedGroupKFold); what is "
     "fitted for a fold has seen no image of its persons",
     "distance": "accuracy of zero-shot argmax minus accuracy of the probe on features, on the same draws of persons",
@@ -102,6 +105,7 @@ def judge_faces(
     num_permutations: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    progress: bool = False,
 ) -> tuple[dict[str, Any], ClassMap]:
     """Return what transfer.json holds of the results, and the map with the classes that have images.
 
@@ -126,7 +130,8 @@ def judge_faces(
     for place, name in enumerate(chosen.classes):
         if place not in chosen.head_class:
             notes.append(f"no emotion is mapped to class '{name}': its images are wrong by every rule of the heads")
-    credits = _credits(faces, chosen, labels, fold, num_classes)
+    with progress_bar("calibrate and probe", 4 * number, "fits", progress) as advance:
+        credits = _credits(faces, chosen, labels, fold, num_classes, advance)
     weights = draws(len(labels), num_draws, seed, faces.persons)
     judged = judge(
         {way: Decisions({"named": found}, None) for way, found in credits.items()},
@@ -189,16 +194,23 @@ def _unit(faces: Faces) -> str:
     return "image" if faces.persons is None else "person"
 
 
-def _credits(faces: Faces, chosen: ClassMap, labels: Labels, fold: Labels, num_classes: int) -> dict[str, Credits]:
+def _credits(
+    faces: Faces,
+    chosen: ClassMap,
+    labels: Labels,
+    fold: Labels,
+    num_classes: int,
+    advance: Callable[[int], None],
+) -> dict[str, Credits]:
     scores = faces.scores[:, chosen.heads]
-    found = dict(decide(scores, chosen.head_class, num_classes, chosen.cutoff).credits)
+    found: dict[str, Credits] = dict(decide(scores, chosen.head_class, num_classes, chosen.cutoff).credits)
     for way, fit, values in (
         ("z_scored", standardised_heads(chosen.head_class, num_classes), scores),
         ("scaled", scaled_classes(chosen.head_class, num_classes), scores),
         ("score_probe", linear_probe(num_classes), faces.scores),
         ("feature_probe", linear_probe(num_classes), faces.features),
     ):
-        found[way] = one_hot(out_of_fold(fit, values, labels, fold), num_classes)
+        found[way] = one_hot(out_of_fold(fit, values, labels, fold, advance), num_classes)
     most = np.full(len(labels), np.bincount(labels, minlength=num_classes).argmax())
     return {**found, "most_frequent": one_hot(most, num_classes)}
 

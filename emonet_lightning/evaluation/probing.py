@@ -54,12 +54,23 @@ def person_folds(
     return fold, number
 
 
-def out_of_fold(fit: Fit, values: Array, labels: Labels, fold: NDArray[np.int64]) -> Labels:
-    """Return the class named for each image [N] by what was fitted on the other folds; values are [N, D]."""
+def out_of_fold(
+    fit: Fit, values: Array, labels: Labels, fold: NDArray[np.int64], advance: Callable[[int], None] = lambda _: None
+) -> Labels:
+    """Return the class named for each image [N] by what was fitted on the other folds.
+
+    Args:
+        fit: what is fitted.
+        values: scores or features [N, D].
+        labels: classes [N].
+        fold: of each image [N].
+        advance: is told of each fold that is done.
+    """
     named = np.empty(len(labels), dtype=np.int64)
     for place in np.unique(fold):
         held_out = fold == place
         named[held_out] = fit(values[~held_out], labels[~held_out])(values[held_out]).argmax(axis=1)
+        advance(1)
     return named
 
 

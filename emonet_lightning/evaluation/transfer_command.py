@@ -116,6 +116,8 @@ def transfer_command(
         _refuse(
             "--scores",
             scores=scores,
+            taxonomy=None if taxonomy == "emonet40" else taxonomy,
+            values=None if values == "scores" else values,
             neutral_means=neutral_means,
             labels=labels,
             label_column=label_column,

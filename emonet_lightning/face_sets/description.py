@@ -13,7 +13,7 @@ from typing import Any
 
 from emonet_lightning.errors import DataError, MissingInputError, nearest
 from emonet_lightning.face_sets.layouts import Layout, PatternLayout, TableLayout
-from emonet_lightning.io import fingerprint
+from emonet_lightning.io import fingerprint, sha256_file
 from emonet_lightning.yaml_files import parse_yaml, read_yaml
 
 _FOLDER = resources.files("emonet_lightning") / "face_sets" / "shipped"
@@ -103,7 +103,7 @@ class FaceSet:
             raise MissingInputError(f"faces '{source}': no such file and no shipped set; {nearest(source, shipped)}")
         if Path(source).suffix.lower() in (".csv", ".tsv"):
             layout = TableLayout(tables=(str(Path(source).resolve()),))
-            return cls(Path(source).stem, "", "", None, (layout,), {}, None, {}, fingerprint([source]))
+            return cls(Path(source).stem, "", "", None, (layout,), {}, None, {}, sha256_file(source))
         return cls._from_content(f"faces '{source}'", read_yaml(source))
 
     @classmethod

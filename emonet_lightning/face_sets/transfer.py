@@ -83,6 +83,7 @@ def run_image_transfer(
         num_permutations=num_permutations,
         seed=seed,
         level=level,
+        progress=progress,
     )
     content["images"]["notes"] = [*images.notes, *content["images"]["notes"]]
     return {

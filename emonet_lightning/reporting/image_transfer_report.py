@@ -116,7 +116,8 @@ def _setting(content: Mapping[str, Any]) -> str:
         f"{images['num_images']} images{persons}, {len(mapped['classes'])} classes ({per_class}).{who} Heads: "
         f"{literal(heads['heads'])}, encoder {literal(str(heads['encoder']['name']))} ({heads['features']['dim']} "
         f"features); {mapped['num_heads']} heads of {literal(content['taxonomy']['name'])} are mapped to these classes "
-        f"by '{literal(mapped['name'])}', the others take no part in zero-shot. {content['folds']['num_folds']} folds "
+        f"by '{literal(mapped['name'])}', the others take no part in zero-shot (any-hit "
+        f"cutoff {mapped['cutoff']:.4g}). {content['folds']['num_folds']} folds "
         f"of {content['folds']['unit']}s. The whole images go into the encoder as they are: faces are not looked for."
         f"{source}"
     )
