@@ -106,7 +106,7 @@ def test_the_probe_is_scikit_learns_on_the_same_folds():
 
 def test_calibration_takes_mean_and_deviation_from_the_other_folds():
     rng = np.random.default_rng(2)
-    scores, head_class = rng.normal(3, 2, (50, 4)), np.array([0, 1, 1, 2])
+    scores, head_class = rng.normal(3, [1, 2, 4, 8], (50, 4)), np.array([0, 1, 1, 2])
     fold = np.arange(50) % 5
     found = out_of_fold(standardised_heads(head_class, 3), scores, np.zeros(50, dtype=int), fold)
     for row in range(50):
@@ -139,8 +139,9 @@ def test_classes_without_heads_or_training_images_are_not_named():
 
 
 def test_a_planted_distance_is_found_with_its_sign():
-    content = judged(people())
+    content = judged(people(seed=3))
     assert accuracy(content, "feature_probe") > 0.95
+    assert accuracy(content, "argmax") != accuracy(content, "class_sum")
     distance = content["headline"]["distance"]
     assert distance["value"] == pytest.approx(accuracy(content, "argmax") - accuracy(content, "feature_probe"))
     assert distance["low"] <= distance["value"] <= distance["high"] < -0.3
@@ -275,6 +276,7 @@ def test_an_unreadable_image_stops_or_is_left_out_and_told(tmp_path, faces_folde
         (["--scores", "a.jsonl"], "--scores: only with --scores"),
         (["--run", "somewhere"], "either --run DIR or --heads DIR"),
         (["--num-folds", "1"], "--num-folds 1: at least 2"),
+        (["--taxonomy", "mine.yaml"], "--taxonomy: only with --scores"),
         (["--num-draws", "0"], "--num-draws 0: at least 1"),
         (["--only", "hair"], "write --only a=x,b=y"),
         (["--faces", "folders", "--only", "hair=dark"], "does not lie as 'folders'"),
