@@ -124,9 +124,10 @@ def judge_faces(
     num_classes = len(shown)
     fold, number = person_folds(labels, faces.persons, num_folds, seed)
     if number < num_folds:
-        notes.append(f"{number} folds in place of {num_folds}: no class is shown by more persons")
-    for place, persons in rare_classes(labels, faces.persons, number).items():
-        notes.append(f"class '{chosen.classes[place]}' is shown by {persons} persons, fewer than there are folds")
+        notes.append(f"{number} folds in place of {num_folds}: no class is shown by more {_unit(faces)}s")
+    if rare := rare_classes(labels, faces.persons, number):
+        listed = ", ".join(f"{chosen.classes[place]} {count}" for place, count in rare.items())
+        notes.append(f"classes of fewer {_unit(faces)}s than folds, so that some folds cannot learn them: {listed}")
     for place, name in enumerate(chosen.classes):
         if place not in chosen.head_class:
             notes.append(f"no emotion is mapped to class '{name}': its images are wrong by every rule of the heads")
