@@ -49,7 +49,7 @@ COMMANDS = {
     "evaluate transfer": Command(
         "emonet_lightning.evaluation.transfer_command:transfer_command",
         (),
-        "scores against the classes of another dataset (FERD, AffectNet, your own)",
+        "scores, or real faces through encoder and heads, against another dataset's classes",
     ),
     "sweep run": Command(
         "emonet_lightning.sweeping.commands:sweep_run_command",

@@ -25,11 +25,19 @@ MAX_WHOLE = 1 << 21
 
 
 class ImageRows(Protocol):
-    """Images by row: a packed set."""
+    """Images by row: a packed set, or files as they lie."""
 
-    num_samples: int
-    keys: list[str]
-    digest: str
+    @property
+    def num_samples(self) -> int:
+        """Number of rows N."""
+
+    @property
+    def keys(self) -> list[str]:
+        """Name of each row [N]."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of names and contents."""
 
     def read_image(self, row: int) -> bytes:
         """Return the encoded image of a row."""

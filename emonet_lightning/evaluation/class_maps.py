@@ -1,7 +1,8 @@
 """Maps from a taxonomy's emotions to the classes of another dataset: data files, the shipped ones and a user's own."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -45,7 +46,7 @@ class ClassMap:
 
     @classmethod
     def load(cls, source: str, taxonomy: Taxonomy) -> "ClassMap":
-        """Load a shipped map by name (`ferd`, `affectnet`), or one from a YAML file.
+        """Load a shipped map by name (`ferd`, `affectnet`, `emotions`), or one from a YAML file.
 
         Raises:
             MissingInputError: neither a shipped name nor an existing file.
@@ -113,6 +114,26 @@ class ClassMap:
                 "(another spelling or number can be named in the map under label)"
             )
         return number
+
+    def among(self, numbers: Collection[int]) -> "ClassMap":
+        """Return the map with these classes alone; heads of the others take no part.
+
+        Raises:
+            DataError: no emotion is mapped to any of them.
+        """
+        kept = sorted(numbers)
+        place = {number: row for row, number in enumerate(kept)}
+        mapped = np.isin(self.head_class, kept)
+        classes = [self.classes[number] for number in kept]
+        if not mapped.any():
+            raise DataError(f"map '{self.name}': no emotion is mapped to any of {', '.join(classes)}; add one")
+        return replace(
+            self,
+            classes=classes,
+            heads=self.heads[mapped],
+            head_class=np.array([place[number] for number in self.head_class[mapped].tolist()]),
+            spellings={spelling: place[number] for spelling, number in self.spellings.items() if number in place},
+        )
 
     def label_in_path(self, image: str, where: str) -> str:
         """Return the class name that the map's pattern finds in an image's path.

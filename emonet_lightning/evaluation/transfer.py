@@ -12,7 +12,7 @@ import numpy as np
 from emonet_lightning.evaluation.bootstrap import interval
 from emonet_lightning.evaluation.columns import Array
 from emonet_lightning.evaluation.shares import share
-from emonet_lightning.evaluation.transfer_decisions import NUM_RANDOM_SETS, RULES, Credits, Decisions, Labels, one_hot
+from emonet_lightning.evaluation.transfer_decisions import NUM_RANDOM_SETS, Credits, Decisions, Labels, one_hot
 
 METRICS = {
     "accuracy": "share of images for which the rule names the true class",
@@ -158,7 +158,8 @@ def judge(
         for place, one in enumerate(names)
         if one in subjects
         for other in names[place + 1 :]
-        for rule in RULES
+        for rule in draws[one]
+        if rule in draws[other]
         for metric in METRICS
     ]
     return {"systems": systems, "differences": differences}

@@ -61,15 +61,7 @@ def run_transfer(
         MissingInputError: a file or map that is not there.
         DataError: wrong content; names the line, the head or class, and the remedy.
     """
-    for option, value, least in (
-        ("num-draws", num_draws, 1),
-        ("num-permutations", num_permutations, 1),
-        ("seed", seed, 0),
-    ):
-        if value < least:
-            raise UsageError(f"--{option} {value}: at least {least}")
-    if not 0 < level < 1:
-        raise UsageError(f"--level {level}: a share between 0 and 1, such as 0.95")
+    check_draws(num_draws, num_permutations, seed, level)
     columns = Taxonomy.load(taxonomy)
     class_map = ClassMap.load(map, columns)
     files = {name: read_score_file(path, class_map, columns, values, neutral_means) for name, path in scores.items()}
@@ -110,7 +102,7 @@ def run_transfer(
             notes.append(f"no image of class '{name}': it is left out of means over classes")
     return {
         "schema": SCHEMA,
-        "map": _describe(class_map, columns),
+        "map": describe_map(class_map, columns),
         "taxonomy": {"name": columns.name, "digest": columns.digest},
         "images": {
             "num_images": len(images),
@@ -133,6 +125,23 @@ def run_transfer(
     }
 
 
+def check_draws(num_draws: int, num_permutations: int, seed: int, level: float) -> None:
+    """Refuse numbers that give no intervals or no chance.
+
+    Raises:
+        UsageError: names the option.
+    """
+    for option, value, least in (
+        ("num-draws", num_draws, 1),
+        ("num-permutations", num_permutations, 1),
+        ("seed", seed, 0),
+    ):
+        if value < least:
+            raise UsageError(f"--{option} {value}: at least {least}")
+    if not 0 < level < 1:
+        raise UsageError(f"--level {level}: a share between 0 and 1, such as 0.95")
+
+
 def _origin(class_map: ClassMap, labels: str | None, label_column: str | None) -> str:
     if labels is not None:
         return f"file {Path(labels).name}"
@@ -140,7 +149,8 @@ def _origin(class_map: ClassMap, labels: str | None, label_column: str | None) -
     return f"field '{field}' of the scores" if field else "file name"
 
 
-def _describe(class_map: ClassMap, taxonomy: Taxonomy) -> dict[str, Any]:
+def describe_map(class_map: ClassMap, taxonomy: Taxonomy) -> dict[str, Any]:
+    """Return name, classes, heads and cutoff of a map as primitives."""
     slugs = [taxonomy.slugs[column] for column in class_map.heads.tolist()]
     return {
         "name": class_map.name,

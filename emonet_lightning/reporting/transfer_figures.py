@@ -21,7 +21,7 @@ STYLES = {
     "class_sum": ("class-summed", "#009E73"),
 }
 """Rule -> its name and colour in every figure."""
-_MANY = 14
+MANY = 14
 """Classes from which on cells are small and labels slanted."""
 _WHITE_EDGE = patheffects.withStroke(linewidth=4.2, foreground="white")
 
@@ -74,22 +74,23 @@ def _accuracy(content: Mapping[str, Any]) -> Figure:
 def _confusion(content: Mapping[str, Any], name: str) -> Figure:
     classes = content["map"]["classes"]
     rules = content["systems"][name]["rules"]
-    side = max(3.6, (0.5 if len(classes) < _MANY else 0.27) * len(classes))
+    side = max(3.6, (0.5 if len(classes) < MANY else 0.27) * len(classes))
     figure = Figure(figsize=(2 * side + 3, side + 4.6), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=[side + 0.8, 3.2])
     for column, rule in enumerate(("argmax", "class_sum")):
         accuracy = rules[rule]["accuracy"]["value"]
         title = f"{STYLES[rule][0]}: {accuracy:.1%} of images right"
-        _matrix(figure.add_subplot(grid[0, column]), np.array(rules[rule]["counts"]), classes, title)
+        matrix(figure.add_subplot(grid[0, column]), np.array(rules[rule]["counts"]), classes, title)
     handles = _recall(figure.add_subplot(grid[1, :]), rules, classes, content["bootstrap"]["level"])
     figure.legend(handles=handles, fontsize=8.5, ncols=5, loc="outside lower center", frameon=False)
     figure.suptitle(f"{short(name)} on {short(content['map']['name'])}", x=0.01, ha="left", fontsize=12)
     return figure
 
 
-def _matrix(axes: Axes, counts: Any, classes: list[str], title: str) -> None:
+def matrix(axes: Axes, counts: Any, classes: list[str], title: str) -> None:
+    """Draw counts of images by true class (row) and named class (column) [C, C]."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 8 if len(classes) < _MANY else 6.5
+    size = 8 if len(classes) < MANY else 6.5
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(counts), strict=True):
         colour = "white" if shares[row, column] > 0.55 else DARK
@@ -97,7 +98,7 @@ def _matrix(axes: Axes, counts: Any, classes: list[str], title: str) -> None:
     for place in range(len(classes)):
         frame_of_right = Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=1.6)
         axes.add_patch(frame_of_right)
-    names = [_label(name) for name in classes]
+    names = [class_label(name) for name in classes]
     axes.set_xticks(range(len(classes)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=size)
     axes.set_yticks(range(len(classes)), names, fontsize=size)
     axes.set_xlabel("class that the system names", fontsize=9)
@@ -121,11 +122,11 @@ def _recall(axes: Axes, rules: Mapping[str, Any], classes: list[str], level: flo
             line[0].set(solid_capstyle="butt", path_effects=[_WHITE_EDGE])
     axes.set_ylim(0, 1.04)
     sizes = [found["n"] for found in rules["any_hit"]["per_class"]]
-    if len(classes) < _MANY:
-        names = [f"{_label(name)}\nn={n}" for name, n in zip(classes, sizes, strict=True)]
+    if len(classes) < MANY:
+        names = [f"{class_label(name)}\nn={n}" for name, n in zip(classes, sizes, strict=True)]
         axes.set_xticks(range(len(classes)), names, fontsize=8.5)
     else:
-        names = [f"{_label(name)} ({n})" for name, n in zip(classes, sizes, strict=True)]
+        names = [f"{class_label(name)} ({n})" for name, n in zip(classes, sizes, strict=True)]
         axes.set_xticks(range(len(classes)), names, fontsize=7.5, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(classes) - 0.4)
     handles: list[Any] = [Patch(color=colour, label=name) for name, colour in STYLES.values()]
@@ -136,7 +137,8 @@ def _recall(axes: Axes, rules: Mapping[str, Any], classes: list[str], level: flo
     return handles
 
 
-def _label(name: str) -> str:
+def class_label(name: str) -> str:
+    """Cut the name of a class for an axis."""
     return short(name if len(name) <= 20 else f"{name[:19]}…")
 
 

@@ -101,7 +101,7 @@ def _accuracy_table(content: Mapping[str, Any]) -> str:
                     f"{bold}{literal(name)}{bold}",
                     f"{bold}{number(found['accuracy']['value'])}{bold} {interval(found['accuracy'])}",
                     f"{number(by_chance['value'])} {interval(by_chance)}",
-                    _p(by_chance["p"]) if system["kind"] == "system" else "-",
+                    p_value(by_chance["p"]) if system["kind"] == "system" else "-",
                     estimate(found["macro_recall"]),
                     estimate(found["macro_f1"]),
                 ]
@@ -110,7 +110,8 @@ def _accuracy_table(content: Mapping[str, Any]) -> str:
     return table([*header, f"macro recall [{level}]", f"macro F1 [{level}]"], rows)
 
 
-def _p(value: float) -> str:
+def p_value(value: float) -> str:
+    """Return three decimals, four for a smaller p."""
     return f"{value:.3f}" if value >= 0.0015 else f"{value:.4f}"
 
 
