@@ -16,8 +16,8 @@ Provenance = Literal["prompted", "perceived", "self-declared", "rendered"]
 MEANINGS: dict[str, str] = {
     "prompted": "Groups are prompted: what an image generator was asked for. They are neither perceived by people nor "
     "self-declared by persons, and nobody checked that the images show them.",
-    "perceived": "Groups are perceived: what other people took the pictured persons for, not prompted, and not what the "
-    "persons declare themselves.",
+    "perceived": "Groups are perceived: what other people took the pictured persons for, not prompted, and not what "
+    "the persons declare themselves.",
     "self-declared": "Groups are self-declared by the pictured persons, neither prompted nor perceived by others.",
     "rendered": "Groups are rendered: factors of a drawing program, of drawn faces; no person was prompted for, "
     "perceived or asked.",
@@ -25,16 +25,16 @@ MEANINGS: dict[str, str] = {
 DEFINITIONS = {
     "spearman": "rank correlation of scores with the mean rating, within the group, mean over emotions; a system that "
     "gives all images of a group one score of an emotion counts as 0 there",
-    "kappa": "quadratically weighted Cohen's kappa with single ratings, pooled over an image's raters, within the group, "
-    "mean over emotions; scores are cut into levels once, on all images together, so that the levels' shares are those "
+    "kappa": "quadratically weighted Cohen's kappa with single ratings, pooled over an image's raters, within the "
+    "group, mean over emotions; scores are cut into levels once, on all images together, so that the levels' shares are those "
     "of the rounded mean rating (an oracle); raters: all pairs of raters of an image, pooled",
     "bias": "mean of score minus mean rating within the group, in levels, mean over emotions: above 0 the system sees "
     "more than raters do; biases of emotions may cancel, the heat map shows them one by one",
     "slope": "rise of the mean rating per level of score (least squares), all emotions of the group together; 1 is "
     "calibrated, below 1 the scores are too extreme",
     "calibration error": "mean distance of score and mean rating within bins around each level, weighted by images and "
-    "emotions, all emotions together (as the expected calibration error); it is larger in small groups by chance alone, "
-    "so groups are not compared by it",
+    "emotions, all emotions together (as the expected calibration error); it is larger in small groups by chance "
+    "alone, so groups are not compared by it",
     "raters": "Spearman: each rater with the mean of the others, mean over raters, so with one rater fewer than the "
     "system; kappa is like for like. A group on which raters agree less is harder for a system, too",
     "mean over emotions": "over those that have a value in all groups of the attribute that have enough images",
@@ -48,8 +48,8 @@ DEFINITIONS = {
     "p (Holm)": "of the gap, corrected for the same comparisons within its attribute and measure (Holm), not for the "
     "number of attributes and measures",
     "too few": "a group with fewer images than --least has no figure and takes no part in gaps",
-    "unknown": f"a fact that is empty or one of {', '.join(sorted(UNKNOWN - {''}))} is not known; such images are in no "
-    "group of the attribute",
+    "unknown": f"a fact that is empty or one of {', '.join(sorted(UNKNOWN - {''}))} is not known; such images are in "
+    "no group of the attribute",
 }
 
 
@@ -123,8 +123,8 @@ def audit_command(
 
     if num_draws < 20 or not 0 < level < 1 or least < 3 or seed < 0:
         raise UsageError(
-            f"--num_draws {num_draws} --level {level} --least {least} --seed {seed}: at least 20 draws, a level between "
-            "0 and 1, at least 3 images and a seed from 0"
+            f"--num_draws {num_draws} --level {level} --least {least} --seed {seed}: at least 20 draws, a level "
+            "between 0 and 1, at least 3 images and a seed from 0"
         )
     spec = Taxonomy.load(taxonomy)
     found = read_panel_input(
