@@ -26,8 +26,8 @@ DEFINITIONS = {
     "spearman": "rank correlation of scores with the mean rating, within the group, mean over emotions; a system that "
     "gives all images of a group one score of an emotion counts as 0 there",
     "kappa": "quadratically weighted Cohen's kappa with single ratings, pooled over an image's raters, within the "
-    "group, mean over emotions; scores are cut into levels once, on all images together, so that the levels' shares are those "
-    "of the rounded mean rating (an oracle); raters: all pairs of raters of an image, pooled",
+    "group, mean over emotions; scores are cut into levels once, on all images together, so that the levels' shares "
+    "are those of the rounded mean rating (an oracle); raters: all pairs of raters of an image, pooled",
     "bias": "mean of score minus mean rating within the group, in levels, mean over emotions: above 0 the system sees "
     "more than raters do; biases of emotions may cancel, the heat map shows them one by one",
     "slope": "rise of the mean rating per level of score (least squares), all emotions of the group together; 1 is "

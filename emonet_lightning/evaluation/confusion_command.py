@@ -22,8 +22,8 @@ DEFINITIONS = {
     "for all pairs of emotions (Holm)",
     "told apart": "correlation of the difference of two emotions' scores (each as ranks, in units of its standard "
     "deviation) with the difference of their ratings in the mean of all raters but one, on the images of that one, "
-    "mean over raters; beside it that one rater's own difference in place of the scores. Around 0: the scores do not say "
-    "which of the two it is",
+    "mean over raters; beside it that one rater's own difference in place of the scores. Around 0: the scores do not "
+    "say which of the two it is",
     "fused": "scores go together more than ratings do (p below 0.05), and the system tells the pair apart less than a "
     "rater does (the interval of that difference is below 0). The first alone shows no confusion: scores have less "
     "noise than ratings, and noise hides that emotions go together. Where no rater rated all emotions of an image, or "

@@ -27,7 +27,7 @@ from emonet_lightning.reporting.drawing import (
 from emonet_lightning.reporting.example_images import ImageFinder
 
 _CELL, _THUMBNAIL = 0.2, 160
-_COLOURS = "RdBu_r"
+_COLOURS, _RING = "RdBu_r", "#009E73"
 
 
 def draw(folder: Path, content: Mapping[str, Any], images: ImageFinder | None) -> list[str]:
@@ -77,12 +77,14 @@ def _matrices(content: Mapping[str, Any], kind: str, what: str) -> Figure:
     for pair in content["pairs"]:
         if pair["is_fused"]:
             a, b = (place[slugs.index(pair[key])] for key in ("first", "second"))
-            panels[2].plot([a, b], [b, a], "o", markerfacecolor="none", markeredgecolor=DARK, markersize=15)
+            panels[2].plot(
+                [a, b], [b, a], "o", markerfacecolor="none", markeredgecolor=_RING, markeredgewidth=2, markersize=17
+            )
     bar = figure.colorbar(panels[0].images[0], ax=panels, shrink=0.7, aspect=30, extend="both")
     bar.set_label(f"{what} over images, and difference of two", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     if any(pair["is_fused"] for pair in content["pairs"]):
-        ring = Line2D([], [], markerfacecolor="none", markeredgecolor=DARK, marker="o", markersize=12, linestyle="")
+        ring = Line2D([], [], markerfacecolor="none", markeredgecolor=_RING, marker="o", markersize=12, linestyle="")
         ring.set_label("fused, of the worst pairs")
         legend_below(figure, [ring])
     title = f"Emotions that go together ({what}), in the order of the raters' tree"
