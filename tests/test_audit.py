@@ -1,6 +1,5 @@
-"""Audit by group: planted gaps are found with their size, none is found where there is none, groups keep their names."""
+"""Audit by group: planted gaps are found with their size, none is found where there is none, names are kept."""
 
-import csv
 import json
 
 import numpy as np
@@ -267,10 +266,10 @@ def test_the_fourteen_prompted_ethnicities_have_ten_names():
 
 def test_names_of_ones_own_and_edges(tmp_path):
     (tmp_path / "names.yaml").write_text("light: {bright: [day, lamp]}\n")
-    with (tmp_path / "groups.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([["file", "light", "age"], *[[f"{i}.jpg", light, age] for i, (light, age) in
-                                      enumerate([("day", 20), ("Lamp", 30), ("night", 49), ("night", "NA")])]])  # fmt: skip
-    images = ["0.jpg", "1.jpg", "2.jpg", "3.jpg", "4.jpg"]
+    light = ["day", "Lamp", "night", "night"]
+    names = ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    planted.write_columns(tmp_path / "groups.csv", names, {"light": light, "age": [20, 30, 49, "NA"]})
+    images = [*names, "4.jpg"]
     light, age = read_groups(
         tmp_path / "groups.csv", images, bins="age=30:50", canonical=str(tmp_path / "names.yaml")
     ).attributes

@@ -1,4 +1,4 @@
-"""Confusion of neighbours: a planted fused pair is found and nothing else; every figure against another way to have it."""
+"""Confusion of neighbours: a planted fused pair is found and nothing else; figures against other ways to have them."""
 
 import json
 
@@ -62,7 +62,7 @@ def test_a_fused_pair_comes_first_and_alone(seed):
 def test_less_noise_than_the_raters_have_is_no_confusion(seed):
     """Scores of a system that knows the truth go together more than noisy ratings do."""
     found = judged(*scene(seed, fused=False, noise=2.0))
-    assert max(pair["correlation"]["difference"] for pair in found["pairs"]) > 0.1
+    assert max(pair["correlation"]["excess"] for pair in found["pairs"]) > 0.1
     assert found["num_fused"] == 0
 
 
@@ -70,6 +70,17 @@ def test_a_system_of_noise_alone_fuses_nothing():
     made, scored = scene(0)
     noise = planted.system(np.random.default_rng(1).normal(size=scored.scores.shape))
     assert judged(made, noise)["num_fused"] == 0
+
+
+def test_noise_that_hides_that_one_emotion_excludes_another_is_no_confusion():
+    rng = np.random.default_rng(0)
+    truth = 3 + 2 * (np.arange(6) == rng.integers(0, 6, 1500)[:, None]) + 0.3 * rng.normal(size=(1500, 6))
+    found = judged(planted.panel(truth, rng, noise=0.3), planted.system(truth + 1.5 * rng.normal(size=truth.shape)))
+    worst = found["pairs"][0]["correlation"]
+    assert worst["raters"] < -0.1
+    assert worst["system"] - worst["raters"] > 0.1
+    assert worst["excess"] == pytest.approx(worst["system"])
+    assert found["num_fused"] == 0
 
 
 def test_correlations_are_spearmans_and_partial_ones_those_of_scikit_learn():
@@ -123,8 +134,12 @@ def test_telling_apart_is_the_correlation_of_differences_rater_by_rater():
         assert found.raters[draw] == pytest.approx(np.mean(raters, axis=0), abs=1e-9)
 
 
-def test_raters_of_one_emotion_each_leave_the_first_half_of_the_rule():
+@pytest.mark.parametrize("fused", [True, False])
+def test_where_nobody_rated_two_emotions_a_fused_pair_is_one_whose_difference_says_nothing(fused):
     made, scored = scene(3)
+    if not fused:  # goes together more than the ratings do, but half of the difference is there
+        own = scene(3, fused=False)[1].scores
+        scored.scores[:, B] = (own[:, A] + own[:, B]) / 2
     values = np.full((300, 24, 6), np.nan)
     for rater in range(24):  # four for each emotion
         values[:, rater, rater % 6] = made.values[:, rater // 6, rater % 6]
@@ -133,7 +148,8 @@ def test_raters_of_one_emotion_each_leave_the_first_half_of_the_rule():
     assert found["num_raters_told_apart"] == 0
     assert found["pairs"][0]["told_apart"]["raters"] is None
     assert (found["pairs"][0]["first"], found["pairs"][0]["second"]) == ("anger", "awe")
-    assert found["pairs"][0]["is_fused"]
+    assert found["pairs"][0]["correlation"]["p_holm"] < 0.01
+    assert found["pairs"][0]["is_fused"] == fused
 
 
 def test_trees_of_the_same_blocks_are_alike_and_of_others_not():

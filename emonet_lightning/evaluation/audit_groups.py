@@ -15,7 +15,7 @@ from emonet_lightning.ratings.index_map import ImageNames
 from emonet_lightning.yaml_files import parse_yaml, read_yaml
 
 RELEASED, NONE = "released", "none"
-UNKNOWN = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown"})
+UNKNOWN = frozenset({"", "na", "n/a", "nan", "null", "unknown"})
 """Spellings of a fact that is not known, in small letters."""
 MAX_LEVELS = 40
 _FEW_NUMBERS = 8
@@ -235,7 +235,7 @@ def _cut(name: str, numbers: NDArray[np.float64], cut: list[float] | int) -> Att
     place = np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right")).astype(np.int64)
     used = sorted(set(place[place >= 0].tolist()))
     ends = [(numbers[place == bin_].min(), numbers[place == bin_].max()) for bin_ in used]
-    levels = [f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in ends]
+    levels = [f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}" for low, high in ends]
     renumbered = np.array([used.index(bin_) if bin_ >= 0 else -1 for bin_ in place.tolist()], dtype=np.int64)
     return Attribute(name, levels, renumbered, [[f"{low:g}", f"{high:g}"] for low, high in ends])
 

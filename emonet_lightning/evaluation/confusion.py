@@ -2,20 +2,20 @@
 
 The trade-off: scores as smooth as a system's correlate more than ratings do, whatever is in the face. So a pair counts
 as fused only if its scores go together more than ratings do *and* their difference says less about the ratings'
-difference than a single rater's does.
+difference than a single rater's does (nothing at all, where no single rater can be asked).
 
 confusion.json (`schema`: emonet_lightning confusion 1; undefined figures are null):
 
     system          name
     emotions        [K] of name, slug, family: those that were compared
     left_out        [{slug, reason}]; num_images used, num_incomplete images left out
-    correlations    {system, raters} [K][K]; difference, p_holm [K][K]
+    correlations    {system, raters} [K][K]; excess, p_holm [K][K]
     partial         {system, raters} [K][K], shrinkage {system, raters}
     trees           {system, raters} as scipy's linkage; order {system, raters} (emotions by leaf); comparison
     overlap         shared_keywords [K][K] words, same_family [K][K], by_relation
-    pairs           the worst: [{first, second, correlation {system, raters, difference, low, high, p_holm}, partial
-                     {the same without p}, told_apart {system, raters, difference, low, high}, is_fused,
-                     shared_keywords, same_family, examples {first, second: [{image, ratings, scores}]}}]
+    pairs           the worst: [{first, second, correlation {system, raters, excess, low, high, p_holm}, partial,
+                     told_apart {system, raters, difference, low, high}, is_fused, shared_keywords,
+                     same_family, examples {first, second: [{image, ratings, scores}]}}]
     num_fused       of all num_pairs
     bootstrap       num_draws, seed, level, unit, num_units
 """
@@ -141,12 +141,14 @@ def judge_confusion(
     advance(1)
     i, j = np.triu_indices(len(columns), 1)
     units = num_units(len(rows), groups)
-    difference = together["system"][:, i, j] - together["raters"][:, i, j]
-    p = holm(p_value(difference, units).tolist())
-    _, behind = interval(apart.system - apart.raters, level)
-    # without a rater who rated all emotions, the first half of the rule stands alone
-    fused = (p < _CONVINCING) & (difference[0] > 0) & ((behind < 0) | (apart.num_raters == 0))
-    first = np.lexsort((-difference[0], ~fused))[:num_pairs]
+    excess = excess_of(together["system"][:, i, j], together["raters"][:, i, j])
+    p = holm(p_value(excess, units).tolist())
+    # beside a single rater, else (nobody rated both, or raters are many) beside nothing
+    lower, upper = interval(apart.system - apart.raters if apart.num_raters else apart.system, level)
+    blurred = upper < 0 if apart.num_raters else lower <= 0
+    fused = (p < _CONVINCING) & (excess[0] > 0) & blurred
+    first = np.lexsort((-excess[0], ~fused))[:num_pairs]
+    ends = interval(excess, level)
     words = shared_keywords(dimensions)
     family = same_family(dimensions)
     pairs = []
@@ -157,7 +159,11 @@ def judge_confusion(
                 "first": dimensions[a].slug,
                 "second": dimensions[b].slug,
                 "correlation": {
-                    **_beside(together["system"][:, a, b], together["raters"][:, a, b], level),
+                    "system": number(together["system"][0, a, b]),
+                    "raters": number(together["raters"][0, a, b]),
+                    "excess": number(excess[0, number_]),
+                    "low": number(ends[0][number_]),
+                    "high": number(ends[1][number_]),
                     "p_holm": number(p[number_]),
                 },
                 "partial": _beside(partial["system"][:, a, b], partial["raters"][:, a, b], level),
@@ -168,7 +174,7 @@ def judge_confusion(
                 "examples": _examples(panel, system, target, rows, columns[[a, b]], num_examples),
             }
         )
-    square = {"difference": _square(difference[0], i, j), "p_holm": _square(p, i, j)}
+    square = {"excess": _square(excess[0], i, j), "p_holm": _square(p, i, j)}
     point = {name: own[0] for name, own in together.items()}
     return {
         "schema": SCHEMA,
@@ -201,6 +207,14 @@ def judge_confusion(
     }
 
 
+def excess_of(system: Array, raters: Array) -> Array:
+    """Return how much more two emotions go together in scores than in ratings; negative ones of ratings count as 0.
+
+    Noise alone brings a negative correlation to 0, and with it the difference above 0.
+    """
+    return system - np.maximum(raters, 0.0)
+
+
 def _trees(point: dict[str, Array], dimensions: Sequence[Dimension], seed: int) -> dict[str, Any]:
     trees = {name: tree_of(own) for name, own in point.items()}
     compared = len(dimensions) > 2
@@ -228,10 +242,12 @@ def _beside(system: Array, raters: Array, level: float) -> dict[str, Any]:
 def _examples(
     panel: Panel, system: SystemScores, target: Array, rows: NDArray[np.intp], pair: NDArray[np.intp], count: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Images that raters rated highest on one emotion of a pair compared with the other, for both directions."""
+    """Images rated higher on one emotion of a pair than on the other, compared with their usual ratings; both ways."""
     found = {}
-    for name, (a, b) in (("first", pair), ("second", pair[::-1])):
-        apart = target[rows, a] - target[rows, b]
+    both = target[np.ix_(rows, pair)]
+    usual = (both - both.mean(axis=0)) / both.std(axis=0)
+    for name, (a, b) in (("first", (0, 1)), ("second", (1, 0))):
+        apart = usual[:, a] - usual[:, b]
         order = [place for place in np.argsort(-apart, kind="stable")[:count] if apart[place] > 0]
         found[name] = [
             {

@@ -18,7 +18,9 @@ DEFINITIONS = {
     "correlations, shrunk toward 0 as Ledoit and Wolf (2004) propose (the graphical model of ranks); the shrinkage of "
     "the sample is kept in the draws",
     "difference": "system minus raters, on the same draws, with percentile interval",
-    "p (Holm)": "of the difference of correlations: Student's t with the standard deviation of its draws, corrected "
+    "excess": "how much more two emotions go together in scores than in ratings: the system's correlation minus the "
+    "raters', where a negative one of the raters counts as 0, since noise alone brings it there",
+    "p (Holm)": "of the excess: Student's t with the standard deviation of its draws, corrected "
     "for all pairs of emotions (Holm)",
     "told apart": "correlation of the difference of two emotions' scores (each as ranks, in units of its standard "
     "deviation) with the difference of their ratings in the mean of all raters but one, on the images of that one, "
@@ -27,12 +29,14 @@ DEFINITIONS = {
     "fused": "scores go together more than ratings do (p below 0.05), and the system tells the pair apart less than a "
     "rater does (the interval of that difference is below 0). The first alone shows no confusion: scores have less "
     "noise than ratings, and noise hides that emotions go together. Where no rater rated all emotions of an image, or "
-    "there are more than 60 raters, the first stands alone: with many raters the noise of their mean is small",
+    "there are more than 60 raters, the second is: its scores say nothing of the difference (the interval of 'told "
+    "apart' reaches 0)",
     "tree": "average linkage on 1 - correlation, leaves in the order that puts like ones side by side",
     "cophenetic correlation": "of the heights at which two emotions meet, in the one tree and in the other; p by "
     "permuted emotions",
     "adjusted Rand index": "likeness of two divisions of the emotions: 1 the same, 0 as by chance",
-    "interval": "of each figure alone; the pairs shown are picked from all, so their differences are flattered",
+    "interval": "of each figure alone; the pairs shown are picked from all, so their differences are flattered. Draws "
+    "are of images: raters are held fixed, and other raters may put other emotions together",
 }
 
 

@@ -107,9 +107,9 @@ def _heat_map(content: Mapping[str, Any], attribute: str, levels: list[Mapping[s
     labels = [f"{short(entry['level'], 30)}  n={entry['n']}" for entry in levels]
     axes.set_xticks(range(len(levels)), labels, rotation=50, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(len(emotions)), [short(emotions[k]["name"], 32) for k in order], fontsize=8)
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30)
-    sign = "more than all images: system sees more" if measure == "bias" else "better than on all images"
-    bar.set_label(f"difference of {_PANELS[measure].partition(':')[0]} (above 0: {sign})", fontsize=8.5)
+    bar = figure.colorbar(image, ax=axes, shrink=0.9 if len(emotions) < 10 else 0.6, aspect=30)
+    sign = "scores are higher" if measure == "bias" else "better"
+    bar.set_label(f"difference from all images\n(above 0: {sign} in this group)", fontsize=8.5)
     bar.ax.tick_params(labelsize=8)
     handles: list[Any] = []
     if shown.any():

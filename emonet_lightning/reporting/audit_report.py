@@ -167,7 +167,7 @@ def console_table(content: Mapping[str, Any]) -> Table:
     for column in ("attribute", "measure"):
         shown.add_column(column, no_wrap=True)
     for column in ("worst", "against"):
-        shown.add_column(column, overflow="fold")
+        shown.add_column(column, overflow="fold", min_width=10)
     for column in ("gap", "interval", "p (Holm)"):
         shown.add_column(column, justify="right", no_wrap=True)
     for gap in content["gaps"] or content["rater_gaps"]:

@@ -55,7 +55,7 @@ def _matrices(content: Mapping[str, Any], kind: str, what: str) -> Figure:
     names = [short(content["emotions"][k]["name"], 26) for k in order]
     cell = _CELL if len(names) > 10 else 0.42
     side = max(cell * len(names), 2.2)
-    figure = Figure(figsize=(3 * side + 4.2, side + 3.2), layout="compressed")
+    figure = Figure(figsize=(3 * side + 4.2, side + (3.2 if len(names) > 10 else 1.6)), layout="compressed")
     panels = figure.subplots(1, 3, sharey=True)
     raters, system = (np.array(content[kind][owner], dtype=np.float64) for owner in ("raters", "system"))
     upper = np.triu_indices(len(names), 1)
@@ -81,12 +81,12 @@ def _matrices(content: Mapping[str, Any], kind: str, what: str) -> Figure:
                 [a, b], [b, a], "o", markerfacecolor="none", markeredgecolor=_RING, markeredgewidth=2, markersize=17
             )
     bar = figure.colorbar(panels[0].images[0], ax=panels, shrink=0.7, aspect=30, extend="both")
-    bar.set_label(f"{what} over images, and difference of two", fontsize=9)
+    bar.set_label(f"{what} over images,\nand difference of two", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     if any(pair["is_fused"] for pair in content["pairs"]):
-        ring = Line2D([], [], markerfacecolor="none", markeredgecolor=_RING, marker="o", markersize=12, linestyle="")
-        ring.set_label("fused, of the worst pairs")
-        legend_below(figure, [ring])
+        mark = Line2D([], [], markerfacecolor="none", markeredgecolor=_RING, marker="o", markersize=12, linestyle="")
+        mark.set_label("fused, of the worst pairs")
+        legend_below(figure, [mark])
     title = f"Emotions that go together ({what}), in the order of the raters' tree"
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return figure
@@ -227,8 +227,8 @@ def _examples(content: Mapping[str, Any], images: ImageFinder) -> Figure:
                     0.5, 0.5, f"no face rated more\n{names[pair[side]]}", ha="center", va="center", fontsize=8
                 )
     title = (
-        "Worst pairs: faces that raters tell apart (left half: more of the first emotion, right half: of the second)\n"
-        "raters' mean rating | score of each emotion"
+        "Worst pairs: faces that raters tell apart (left half: more of the first emotion than usual, right half: of "
+        "the second)\nraters' mean rating | score of each emotion"
     )
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.5)
     return figure

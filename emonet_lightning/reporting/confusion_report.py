@@ -49,7 +49,10 @@ def sections(content: Mapping[str, Any], figures: Iterable[str]) -> Iterable[str
     if "examples" in there:
         yield "![Images on which raters tell the worst pairs apart](figures/examples.png)"
     else:
-        yield "Images on which raters tell the pairs apart most (ratings and scores of both: confusion.json):"
+        yield (
+            "Images on which raters tell the pairs apart most, compared with how each emotion is usually rated "
+            "(ratings and scores of both: confusion.json):"
+        )
         yield "\n".join(_example_lines(content, names))
     yield "## Emotions that go together"
     yield "![Correlations of ratings and of scores](figures/correlations.png)"
@@ -89,7 +92,10 @@ def _verdict(content: Mapping[str, Any]) -> str:
     text = f"**{fused} of {total} pairs are fused**: their scores go together more than their ratings do"
     if content["num_raters_told_apart"]:
         return text + ", and the system tells them apart less than a single rater does. Fused ones come first."
-    return text + ". How well single raters tell them apart is not known here (see the definition of 'fused')."
+    return text + (
+        ", and the difference of the scores says nothing of that of the ratings. How well a single rater tells them "
+        "apart is not known here."
+    )
 
 
 def _pairs(content: Mapping[str, Any], names: Mapping[str, str]) -> str:
@@ -104,7 +110,7 @@ def _pairs(content: Mapping[str, Any], names: Mapping[str, str]) -> str:
                 "yes" if pair["is_fused"] else "no",
                 number(own["system"]),
                 number(own["raters"]),
-                estimate(own, "difference", sign=True),
+                estimate(own, "excess", sign=True),
                 p_text(own["p_holm"]),
                 f"{number(part['system'])} / {number(part['raters'])}",
                 f"{number(apart['system'])} / {number(apart['raters'])}",
@@ -113,7 +119,7 @@ def _pairs(content: Mapping[str, Any], names: Mapping[str, str]) -> str:
             ]
         )
     level = f"{content['bootstrap']['level']:.0%}"
-    header = ["pair", "fused", "correlation: system", "raters", f"difference [{level}]", "p (Holm)"]
+    header = ["pair", "fused", "correlation: system", "raters", f"excess [{level}]", "p (Holm)"]
     header += ["partial: system / raters", "told apart: system / a rater", f"difference [{level}]", "in the taxonomy"]
     return table(header, rows)
 
