@@ -157,7 +157,7 @@ def test_the_worst_of_many_pays_for_the_choice():
     rng = np.random.default_rng(0)
     levels = [f"g{i}" for i in range(10)]
     point = np.zeros(10)
-    point[3] = -2.5  # standard deviations of its draws, as the worst of many is now and then
+    point[3] = -3.0  # standard deviations of its draws, which alone would be a finding
     values = np.concatenate([point[None], point + rng.normal(size=(400, 10))])
     images = np.full(10, 50)
     best, others = find_gaps(levels, values, images, images, 0.95)

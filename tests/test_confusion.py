@@ -51,6 +51,8 @@ def test_a_fused_pair_comes_first_and_alone(seed):
     assert (worst["first"], worst["second"]) == ("anger", "awe")
     assert worst["is_fused"]
     assert found["num_fused"] == 1
+    rest = [pair["correlation"]["excess"] for pair in found["pairs"][1:]]
+    assert rest == sorted(rest, reverse=True)
     assert worst["correlation"]["system"] > 0.9
     assert worst["correlation"]["low"] > 0.3
     assert worst["correlation"]["p_holm"] < 0.001

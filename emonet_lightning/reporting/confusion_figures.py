@@ -117,10 +117,12 @@ def _worst_pairs(content: Mapping[str, Any]) -> Figure:
     handles = [
         Line2D([], [], color=BLUE, marker="o", linestyle="", label=short(content["system"], 30)),
         Line2D([], [], color=HUMAN, marker="o", linestyle="", label="raters (left: their mean; right: a single one)"),
-        Patch(facecolor="none", edgecolor="none", label="bold: fused"),
     ]
+    if any(pair["is_fused"] for pair in pairs):
+        handles.append(Line2D([], [], linestyle="", label="bold: fused"))
     legend_below(figure, handles)
-    title = f"{short(content['system'], 30)}: the {len(pairs)} worst pairs; intervals and p in confusion.md"
+    count = content["num_fused"] or "none"
+    title = f"{short(content['system'], 30)}: the {len(pairs)} worst of {content['num_pairs']} pairs, {count} fused"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)
     return figure
 
