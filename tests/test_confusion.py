@@ -65,13 +65,23 @@ def test_less_noise_than_the_raters_have_is_no_confusion(seed):
     """Scores of a system that knows the truth go together more than noisy ratings do."""
     found = judged(*scene(seed, fused=False, noise=2.0))
     assert max(pair["correlation"]["excess"] for pair in found["pairs"]) > 0.1
+    assert found["num_fused"] == found["num_blurred"] == 0
+
+
+def test_a_pair_that_is_mixed_a_little_is_blurred_not_fused():
+    made, scored = scene(0, 1500, fused=False)
+    scored.scores[:, B] = 0.4 * scored.scores[:, A] + np.random.default_rng(9).normal(size=1500)
+    found = judged(made, scored)
+    worst = found["pairs"][0]
+    assert (worst["first"], worst["second"], worst["is_blurred"], worst["is_fused"]) == ("anger", "awe", True, False)
     assert found["num_fused"] == 0
 
 
 def test_a_system_of_noise_alone_fuses_nothing():
     made, scored = scene(0)
     noise = planted.system(np.random.default_rng(1).normal(size=scored.scores.shape))
-    assert judged(made, noise)["num_fused"] == 0
+    found = judged(made, noise)
+    assert found["num_fused"] == found["num_blurred"] == 0
 
 
 def test_noise_that_hides_that_one_emotion_excludes_another_is_no_confusion():
@@ -82,7 +92,7 @@ def test_noise_that_hides_that_one_emotion_excludes_another_is_no_confusion():
     assert worst["raters"] < -0.1
     assert worst["system"] - worst["raters"] > 0.1
     assert worst["excess"] == pytest.approx(worst["system"])
-    assert found["num_fused"] == 0
+    assert found["num_fused"] == found["num_blurred"] == 0
 
 
 def test_correlations_are_spearmans_and_partial_ones_those_of_scikit_learn():
@@ -142,6 +152,7 @@ def test_where_nobody_rated_two_emotions_a_fused_pair_is_one_whose_difference_sa
     if not fused:  # goes together more than the ratings do, but half of the difference is there
         own = scene(3, fused=False)[1].scores
         scored.scores[:, B] = (own[:, A] + own[:, B]) / 2
+        scored.scores[:, A] = (3 * own[:, A] + own[:, B]) / 4
     values = np.full((300, 24, 6), np.nan)
     for rater in range(24):  # four for each emotion
         values[:, rater, rater % 6] = made.values[:, rater // 6, rater % 6]
@@ -228,7 +239,7 @@ def test_the_command_shows_the_pair_its_faces_and_what_the_taxonomy_says(written
     assert "Anger - Awe" in capsys.readouterr().out
     found = json.loads((tmp_path / "confusion.json").read_text())
     report = (tmp_path / "confusion.md").read_text()
-    assert "| **Anger - Awe** | yes |" in report
+    assert "| **Anger - Awe** | fused |" in report
     example = found["pairs"][0]["examples"]["first"][0]
     assert example["ratings"][0] > example["ratings"][1]
     assert found["overlap"]["shared_keywords"][0][1] == ["loathing"]

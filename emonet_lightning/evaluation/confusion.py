@@ -1,8 +1,9 @@
 """Which emotions a system cannot tell apart, beside the raters: correlations, trees, the pairs that it fuses.
 
 The trade-off: scores as smooth as a system's correlate more than ratings do, whatever is in the face. So a pair counts
-as fused only if its scores go together more than ratings do *and* their difference says less about the ratings'
-difference than a single rater's does (nothing at all, where no single rater can be asked).
+as blurred only if its scores go together more than ratings do *and* their difference says less about the ratings'
+difference than a single rater's does (nothing at all, where no single rater can be asked); it counts as fused if its
+scores are highly correlated, too.
 
 confusion.json (`schema`: emonet_lightning confusion 1; undefined figures are null):
 
@@ -14,9 +15,9 @@ confusion.json (`schema`: emonet_lightning confusion 1; undefined figures are nu
     trees           {system, raters} as scipy's linkage; order {system, raters} (emotions by leaf); comparison
     overlap         shared_keywords [K][K] words, same_family [K][K], by_relation
     pairs           the worst: [{first, second, correlation {system, raters, excess, low, high, p_holm}, partial,
-                     told_apart {system, raters, difference, low, high}, is_fused, shared_keywords,
-                     same_family, examples {first, second: [{image, ratings, scores}]}}]
-    num_fused       of all num_pairs
+                     told_apart {system, raters, difference, low, high}, is_fused, is_blurred,
+                     shared_keywords, same_family, examples {first, second: [{image, ratings, scores}]}}]
+    num_fused       of all num_pairs; num_blurred further ones
     bootstrap       num_draws, seed, level, unit, num_units
 """
 
@@ -46,6 +47,8 @@ from emonet_lightning.taxonomy import Dimension, Taxonomy
 
 SCHEMA = "emonet_lightning confusion 1"
 LEAST_IMAGES = 20
+FUSED_FROM = 0.5
+"""Correlation of scores from which a blurred pair is called fused: a large one, as Cohen (1988) puts it."""
 _CONVINCING = 0.05
 
 
@@ -145,9 +148,10 @@ def judge_confusion(
     p = holm(p_value(excess, units).tolist())
     # beside a single rater, else (nobody rated both, or raters are many) beside nothing
     lower, upper = interval(apart.system - apart.raters if apart.num_raters else apart.system, level)
-    blurred = upper < 0 if apart.num_raters else lower <= 0
-    fused = (p < _CONVINCING) & (excess[0] > 0) & blurred
-    first = np.lexsort((-excess[0], ~fused))[:num_pairs]
+    less = upper < 0 if apart.num_raters else lower <= 0
+    blurred = (p < _CONVINCING) & (excess[0] > 0) & less
+    fused = blurred & (together["system"][0, i, j] >= FUSED_FROM)
+    first = np.lexsort((-excess[0], ~blurred, ~fused))[:num_pairs]
     ends = interval(excess, level)
     words = shared_keywords(dimensions)
     family = same_family(dimensions)
@@ -169,6 +173,7 @@ def judge_confusion(
                 "partial": _beside(partial["system"][:, a, b], partial["raters"][:, a, b], level),
                 "told_apart": _beside(apart.system[:, number_], apart.raters[:, number_], level),
                 "is_fused": bool(fused[number_]),
+                "is_blurred": bool(blurred[number_]),
                 "shared_keywords": words[a][b],
                 "same_family": bool(family[a, b]),
                 "examples": _examples(panel, system, target, rows, columns[[a, b]], num_examples),
@@ -196,6 +201,7 @@ def judge_confusion(
         },
         "pairs": pairs,
         "num_fused": int(fused.sum()),
+        "num_blurred": int((blurred & ~fused).sum()),
         "num_pairs": len(i),
         "bootstrap": {
             "num_draws": num_draws,

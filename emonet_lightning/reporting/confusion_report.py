@@ -89,13 +89,21 @@ def _setting(content: Mapping[str, Any]) -> str:
 
 def _verdict(content: Mapping[str, Any]) -> str:
     fused, total = content["num_fused"], content["num_pairs"]
-    text = f"**{fused} of {total} pairs are fused**: their scores go together more than their ratings do"
+    text = (
+        f"**{fused} of {total} pairs are fused**, {content['num_blurred']} more are blurred: their scores go together "
+        "more than their ratings do (highly so, where they are fused)"
+    )
     if content["num_raters_told_apart"]:
-        return text + ", and the system tells them apart less than a single rater does. Fused ones come first."
+        return text + ", and the system tells them apart less than a single rater does. These pairs come first."
     return text + (
         ", and the difference of the scores says nothing of that of the ratings. How well a single rater tells them "
         "apart is not known here."
     )
+
+
+def verdict(pair: Mapping[str, Any]) -> str:
+    """Return `fused`, `blurred` or `-`."""
+    return "fused" if pair["is_fused"] else "blurred" if pair["is_blurred"] else "-"
 
 
 def _pairs(content: Mapping[str, Any], names: Mapping[str, str]) -> str:
@@ -107,7 +115,7 @@ def _pairs(content: Mapping[str, Any], names: Mapping[str, str]) -> str:
         rows.append(
             [
                 f"{bold}{names[pair['first']]} - {names[pair['second']]}{bold}",
-                "yes" if pair["is_fused"] else "no",
+                verdict(pair),
                 number(own["system"]),
                 number(own["raters"]),
                 estimate(own, "excess", sign=True),
@@ -119,7 +127,7 @@ def _pairs(content: Mapping[str, Any], names: Mapping[str, str]) -> str:
             ]
         )
     level = f"{content['bootstrap']['level']:.0%}"
-    header = ["pair", "fused", "correlation: system", "raters", f"excess [{level}]", "p (Holm)"]
+    header = ["pair", "verdict", "correlation: system", "raters", f"excess [{level}]", "p (Holm)"]
     header += ["partial: system / raters", "told apart: system / a rater", f"difference [{level}]", "in the taxonomy"]
     return table(header, rows)
 
@@ -168,15 +176,20 @@ def _overlap(content: Mapping[str, Any]) -> str:
 def console_table(content: Mapping[str, Any]) -> Table:
     """Return the worst pairs for a terminal."""
     names = {emotion["slug"]: emotion["name"] for emotion in content["emotions"]}
-    title = f"{content['system']}: {content['num_fused']} of {content['num_pairs']} pairs are fused"
+    title = (
+        f"{content['system']}: {content['num_fused']} of {content['num_pairs']} pairs are fused, "
+        f"{content['num_blurred']} more blurred"
+    )
     shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     shown.add_column("pair", overflow="fold")
-    for column in ("r: system / raters", "p (Holm)", "told apart: system / a rater"):
+    shown.add_column("", no_wrap=True)
+    for column in ("r: system / raters", "p (Holm)", "apart: system / a rater"):
         shown.add_column(column, justify="right")
     for pair in content["pairs"]:
         own, apart = pair["correlation"], pair["told_apart"]
         cells = (
             f"{names[pair['first']]} - {names[pair['second']]}",
+            verdict(pair),
             f"{number(own['system'])} / {number(own['raters'])}",
             p_text(own["p_holm"]),
             f"{number(apart['system'])} / {number(apart['raters'])}",
