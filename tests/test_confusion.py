@@ -5,7 +5,7 @@ import json
 import numpy as np
 import planted_panels as planted
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from sklearn.covariance import LedoitWolf
 from toy_faces import encoded
 
@@ -130,24 +130,25 @@ def test_telling_apart_is_the_correlation_of_differences_rater_by_rater():
     ranks, weights = centred_ranks(scored.scores), draws(60, 3, 0)
     found = told_apart(ranks, values, weights)
     i, j = np.triu_indices(len(SPEC), 1)
-    scale = np.nanstd(values.reshape(-1, len(SPEC)), axis=0)
-    own, rated = ranks / ranks.std(axis=0), values / scale
     for draw in range(4):
         system, raters = [], []
         for rater in range(4):
             rows = np.flatnonzero(~np.isnan(values[:, rater, 0]))
-            rows = np.repeat(rows, weights[draw, rows].astype(int))
-            others = np.nanmean(np.delete(rated, rater, axis=1)[rows], axis=1)
-            target = others[:, i] - others[:, j]
-            for part, result in ((own[rows], system), (rated[rows, rater], raters)):
-                gap = part[:, i] - part[:, j]
-                result.append([np.corrcoef(gap[:, p], target[:, p])[0, 1] for p in range(len(i))])
+            others = np.nanmean(np.delete(values, rater, axis=1)[rows], axis=1)
+            own, rated, target = (
+                part / part.std(axis=0)
+                for part in (ranks[rows], rankdata(values[rows, rater], axis=0), rankdata(others, axis=0))
+            )
+            repeated = np.repeat(np.arange(len(rows)), weights[draw, rows].astype(int))
+            for part, result in ((own, system), (rated, raters)):
+                gap, asked = ((x[:, i] - x[:, j])[repeated] for x in (part, target))
+                result.append([np.corrcoef(gap[:, p], asked[:, p])[0, 1] for p in range(len(i))])
         assert found.system[draw] == pytest.approx(np.mean(system, axis=0), abs=1e-9)
         assert found.raters[draw] == pytest.approx(np.mean(raters, axis=0), abs=1e-9)
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_where_nobody_rated_two_emotions_a_fused_pair_is_one_whose_difference_says_nothing(fused):
+def test_where_nobody_rated_two_emotions_a_fused_pair_is_one_whose_difference_says_little(fused):
     made, scored = scene(3)
     if not fused:  # goes together more than the ratings do, but half of the difference is there
         own = scene(3, fused=False)[1].scores

@@ -2,8 +2,8 @@
 
 The trade-off: scores as smooth as a system's correlate more than ratings do, whatever is in the face. So a pair counts
 as blurred only if its scores go together more than ratings do *and* their difference says less about the ratings'
-difference than a single rater's does (nothing at all, where no single rater can be asked); it counts as fused if its
-scores are highly correlated, too.
+difference than a single rater's does (little, where no single rater can be asked); it counts as fused if its scores
+are highly correlated, too.
 
 confusion.json (`schema`: emonet_lightning confusion 1; undefined figures are null):
 
@@ -47,6 +47,8 @@ from emonet_lightning.taxonomy import Dimension, Taxonomy
 
 SCHEMA = "emonet_lightning confusion 1"
 LEAST_IMAGES = 20
+TOLD_FROM = 0.3
+"""Correlation of differences from which emotions are told apart, where no single rater can be asked: a medium one."""
 FUSED_FROM = 0.5
 """Correlation of scores from which a blurred pair is called fused: a large one, as Cohen (1988) puts it."""
 _CONVINCING = 0.05
@@ -146,9 +148,9 @@ def judge_confusion(
     units = num_units(len(rows), groups)
     excess = excess_of(together["system"][:, i, j], together["raters"][:, i, j])
     p = holm(p_value(excess, units).tolist())
-    # beside a single rater, else (nobody rated both, or raters are many) beside nothing
-    lower, upper = interval(apart.system - apart.raters if apart.num_raters else apart.system, level)
-    less = upper < 0 if apart.num_raters else lower <= 0
+    # beside a single rater; where none can be asked, beside a correlation that would be worth something
+    _, upper = interval(apart.system - apart.raters if apart.num_raters else apart.system - TOLD_FROM, level)
+    less = upper < 0
     blurred = (p < _CONVINCING) & (excess[0] > 0) & less
     fused = blurred & (together["system"][0, i, j] >= FUSED_FROM)
     first = np.lexsort((-excess[0], ~blurred, ~fused))[:num_pairs]

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from emonet_lightning.errors import UsageError
-from emonet_lightning.evaluation.confusion import FUSED_FROM, judge_confusion
+from emonet_lightning.evaluation.confusion import FUSED_FROM, TOLD_FROM, judge_confusion
 from emonet_lightning.evaluation.panel_input import read_panel_input
 from emonet_lightning.io import make_folder, write_json
 from emonet_lightning.progress import progress_bar
@@ -22,15 +22,15 @@ DEFINITIONS = {
     "raters', where a negative one of the raters counts as 0, since noise alone brings it there",
     "p (Holm)": "of the excess: Student's t with the standard deviation of its draws, corrected "
     "for all pairs of emotions (Holm)",
-    "told apart": "correlation of the difference of two emotions' scores (each as ranks, in units of its standard "
-    "deviation) with the difference of their ratings in the mean of all raters but one, on the images of that one, "
-    "mean over raters; beside it that one rater's own difference in place of the scores. Around 0: the scores do not "
-    "say which of the two it is",
+    "told apart": "correlation of the difference of two emotions' scores with the difference of their ratings in the "
+    "mean of all raters but one, on the images of that one, mean over raters; beside it that one rater's own "
+    "difference in place of the scores. All of them are ranks, in units of their standard deviation. Around 0: the "
+    "scores do not say which of the two it is",
     "blurred": "scores go together more than ratings do (p below 0.05), and the system tells the pair apart less than "
     "a rater does (the interval of that difference is below 0). The first alone shows no confusion: scores have less "
     "noise than ratings, and noise hides that emotions go together. Where no rater rated all emotions of an image, or "
-    "there are more than 60 raters, the second is: its scores say nothing of the difference (the interval of 'told "
-    "apart' reaches 0)",
+    "there are more than 60 raters, the second is: the interval of 'told apart' is below "
+    f"{TOLD_FROM:g}, a medium correlation (Cohen 1988)",
     "fused": f"blurred, and the correlation of the scores is at least {FUSED_FROM:g}",
     "tree": "average linkage on 1 - correlation, leaves in the order that puts like ones side by side",
     "cophenetic correlation": "of the heights at which two emotions meet, in the one tree and in the other; p by "

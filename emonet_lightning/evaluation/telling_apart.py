@@ -2,18 +2,16 @@
 
 High correlation of two scores alone shows no confusion: scores have less noise than ratings, and noise hides that
 emotions go together. The difference of two emotions is judged as a rater's is, against the other raters on the rater's
-own images: like for like.
+own images: like for like, all of them as ranks.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from emonet_lightning.evaluation.columns import Array, column_mean, sums
+from emonet_lightning.evaluation.columns import MIN_VALUES, Array, column_mean, sums
+from emonet_lightning.evaluation.emotion_correlations import centred_ranks
 from emonet_lightning.evaluation.left_out import MAX_RATERS
-
-_LARGEST_FACTOR = 10_000
 
 
 class ToldApart(NamedTuple):
@@ -38,41 +36,30 @@ def told_apart(ranks: Array, values: Array, weights: Array) -> ToldApart:
     given = ~np.isnan(values)
     whole = np.asarray(given.all(axis=2))  # [N, R]
     total, count = np.where(given, values, 0.0).sum(axis=1), given.sum(axis=1)
-    of_scores, of_ratings = _scale(ranks), _scale(values.reshape(-1, values.shape[2]))
     own, others = [], []
     usable = np.flatnonzero(whole.any(axis=0)).tolist()
     for rater in usable if values.shape[1] <= MAX_RATERS else ():
         rows = np.flatnonzero(whole[:, rater] & (count > 1).all(axis=1))
-        if len(rows) < 3:
+        if len(rows) < MIN_VALUES:
             continue
         rated = values[rows, rater]
-        rest = _whole_numbers(total[rows] - rated, count[rows] - 1)
-        moments = _Moments(weights[:, rows], [ranks[rows], rated, rest], [of_scores, of_ratings, of_ratings])
+        rest = (total[rows] - rated) / (count[rows] - 1)
+        moments = _Moments(weights[:, rows], [ranks[rows], centred_ranks(rated), centred_ranks(rest)])
         own.append(moments.correlation(0, 2))
         others.append(moments.correlation(1, 2))
     if own:
         return ToldApart(column_mean(np.stack(own)), column_mean(np.stack(others)), len(own))
-    found = _Moments(weights, [ranks, _whole_numbers(total, count)], [of_scores, of_ratings]).correlation(0, 1)
+    found = _Moments(weights, [ranks, centred_ranks(total / count)]).correlation(0, 1)
     return ToldApart(found, np.full((len(weights), num_pairs), np.nan), 0)
 
 
-def _scale(columns: Array) -> Array:
-    """Standard deviation of what is given in columns [n, K], 1 for a constant one."""
-    spread = np.sqrt(np.maximum(column_mean(columns**2) - column_mean(columns) ** 2, 0))
-    return np.where(spread > 0, spread, 1.0)
-
-
-def _whole_numbers(total: Array, count: Array) -> Array:
-    """Means as multiples of the least common multiple of their counts, where that is small: sums are then exact."""
-    factor = math.lcm(*np.unique(count).astype(int).tolist())
-    return total / count if factor > _LARGEST_FACTOR else total * (factor / count)
-
-
 class _Moments:
-    """Covariances of parts of columns, all [n, K], each column in units of its scale [K], under draws [D, n]."""
+    """Covariances of parts of columns, all [n, K], each column in units of its spread, under draws [D, n]."""
 
-    def __init__(self, weights: Array, parts: list[Array], scales: list[Array]) -> None:
-        self.weights, self.parts, self.scales = weights, parts, scales
+    def __init__(self, weights: Array, parts: list[Array]) -> None:
+        self.weights, self.parts = weights, parts
+        spreads = [part.std(axis=0) for part in parts]
+        self.scales = [np.where(spread > 0, spread, 1.0) for spread in spreads]
         self.n = weights.sum(axis=1)[:, None, None]
         self.means = [sums(weights, part) for part in parts]
         self.done: dict[tuple[int, int], Array] = {}

@@ -96,7 +96,7 @@ def _verdict(content: Mapping[str, Any]) -> str:
     if content["num_raters_told_apart"]:
         return text + ", and the system tells them apart less than a single rater does. These pairs come first."
     return text + (
-        ", and the difference of the scores says nothing of that of the ratings. How well a single rater tells them "
+        ", and the difference of the scores says little of that of the ratings. How well a single rater tells them "
         "apart is not known here."
     )
 
