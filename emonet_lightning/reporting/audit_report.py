@@ -10,7 +10,7 @@ from rich.text import Text
 
 from emonet_lightning.io import atomic_write
 from emonet_lightning.reporting.agreement_reading import RESPONSIBLE_USE
-from emonet_lightning.reporting.markdown import estimate, interval, literal, number, table
+from emonet_lightning.reporting.markdown import estimate, literal, table
 
 REPORT_FILE = "audit.md"
 MEASURES = {"spearman": "Spearman", "kappa": "kappa", "bias": "bias"}
@@ -167,11 +167,11 @@ def console_table(content: Mapping[str, Any]) -> Table:
     for column in ("attribute", "measure"):
         shown.add_column(column, no_wrap=True)
     for column in ("worst", "against"):
-        shown.add_column(column, overflow="fold", min_width=10)
-    for column in ("gap", "interval", "p (Holm)"):
+        shown.add_column(column, overflow="fold", min_width=8)
+    for column in ("gap", "p (Holm)"):
         shown.add_column(column, justify="right", no_wrap=True)
     for gap in content["gaps"] or content["rater_gaps"]:
-        cells = (gap["attribute"], MEASURES[gap["measure"]], gap["worst"], gap["best"], number(gap["gap"], sign=True))
+        cells = (gap["attribute"], MEASURES[gap["measure"]], gap["worst"], gap["best"], estimate(gap, "gap", sign=True))
         style = "bold" if gap["p_holm"] is not None and gap["p_holm"] < _CONVINCING else ""
-        shown.add_row(*map(Text, (*cells, interval(gap, sign=True), p_text(gap["p_holm"]))), style=style)
+        shown.add_row(*map(Text, (*cells, p_text(gap["p_holm"]))), style=style)
     return shown
