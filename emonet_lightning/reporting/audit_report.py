@@ -164,8 +164,8 @@ def console_table(content: Mapping[str, Any]) -> Table:
     """Return worst groups and gaps for a terminal."""
     title = f"Audit by group ({content['provenance']['kind']}): {content['system'] or 'raters among themselves'}"
     shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    for column in ("attribute", "measure"):
-        shown.add_column(column, no_wrap=True)
+    shown.add_column("attribute", overflow="fold", min_width=9)
+    shown.add_column("measure", no_wrap=True)
     for column in ("worst", "against"):
         shown.add_column(column, overflow="fold", min_width=8)
     for column in ("gap", "p (Holm)"):
