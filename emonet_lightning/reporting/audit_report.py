@@ -167,9 +167,9 @@ def console_table(content: Mapping[str, Any]) -> Table:
     shown.add_column("attribute", overflow="fold", min_width=9)
     shown.add_column("measure", no_wrap=True)
     for column in ("worst", "against"):
-        shown.add_column(column, overflow="fold", min_width=8)
+        shown.add_column(column, overflow="fold", min_width=7)
     for column in ("gap", "p (Holm)"):
-        shown.add_column(column, justify="right", no_wrap=True)
+        shown.add_column(column, justify="right", no_wrap=True, min_width=7)
     for gap in content["gaps"] or content["rater_gaps"]:
         cells = (gap["attribute"], MEASURES[gap["measure"]], gap["worst"], gap["best"], estimate(gap, "gap", sign=True))
         style = "bold" if gap["p_holm"] is not None and gap["p_holm"] < _CONVINCING else ""
