@@ -51,6 +51,16 @@ COMMANDS = {
         (),
         "scores, or real faces through encoder and heads, against another dataset's classes",
     ),
+    "evaluate confusion": Command(
+        "emonet_lightning.evaluation.confusion_command:confusion_command",
+        (),
+        "which emotions a system cannot tell apart, beside the raters",
+    ),
+    "evaluate audit": Command(
+        "emonet_lightning.evaluation.audit_command:audit_command",
+        (),
+        "agreement and calibration by group of images (ethnicity, age, gender, any), gaps with intervals",
+    ),
     "sweep run": Command(
         "emonet_lightning.sweeping.commands:sweep_run_command",
         ("file",),

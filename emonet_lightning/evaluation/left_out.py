@@ -77,6 +77,34 @@ def judge_left_out(
     return by_emotion(of_emotion, scores.shape[1])
 
 
+def rater_spearman(values: ArrayLike, weights: ArrayLike | None = None) -> Array:
+    """Return the rank correlation of each rater with the mean of the others, mean over raters; as in `judge_raters`.
+
+    Args:
+        values: ratings [N, R, K]; NaN where a rater did not answer.
+        weights: counts of images [1 + B, N], from `draws`; the sample itself by default.
+
+    Returns:
+        [1 + B, K]; raters with whom it is undefined are left out of its mean.
+    """
+    values = float64(values)
+    counts = counted(weights, len(values))
+
+    def of_emotion(k: int) -> dict[str, Array]:
+        total, number = np.zeros(len(counts)), np.zeros(len(counts))
+        for rater, mean, _ in others_of(values[..., k]):
+            x = Ranking(values[:, rater, k], np.flatnonzero(~np.isnan(mean)))
+            if not len(x.order):
+                continue
+            figure = over_draws(x, counts, {"": Target(x, mean, counts).spearman})[""]
+            defined = ~np.isnan(figure)
+            total[defined] += figure[defined]
+            number += defined
+        return {"": ratio(total, number)}
+
+    return by_emotion(of_emotion, values.shape[2])[""]
+
+
 def _targets(ratings: Array) -> Iterator[Array]:
     if (~np.isnan(ratings)).any(axis=0).sum() > MAX_RATERS:
         yield mean_rating(ratings[..., None])[:, 0]
