@@ -1,0 +1,278 @@
+"""The leak audit as a whole: from two sets, or the splits of one, to everything that the report shows.
+
+leaks.json (`schema`: emonet_lightning leaks 1; what is not defined is null):
+
+    options        embeddings, seed
+    encoder        name, fingerprint, weights_sha256; null without embeddings
+    rule           when a pair crosses a test boundary
+    definitions    term -> sentence
+    sets           [{name, digest, num_images, num_test, splits {name: n}}]
+    calibration    threshold, is_calibrated, false_alarm_rate, min_features, sets [{name, num_images,
+                   num_copies_within, median, quantile, highest, num_above, scores}]
+    num_compared, num_candidates, num_alike (alike by features, and no copies)
+    counts         {kind: {pairs, across}}
+    leaks          num_pairs, num_images [of each set, or of one]
+    groups, prompts   num_shared, num_images [on either side], examples, known
+    pairs          [{first, second {set, key, split}, kind, score, mirrored, scale, shift, hash_distance,
+                     feature_similarity, across_test_boundary}], across a boundary first, then by kind and score
+    rejected       the pairs next below the threshold, as `pairs`
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_record
+from emonet_lightning.errors import UsageError
+from emonet_lightning.leakage.alignment import Alignment, align, band
+from emonet_lightning.leakage.calibration import FALSE_ALARM_RATE, MAX_IMAGES, Calibration, calibrate
+from emonet_lightning.leakage.candidates import Index, Pairs, build_index, find_candidates
+from emonet_lightning.leakage.image_sets import RULE, Comparison, ImageSet, comparisons, crosses, open_images
+from emonet_lightning.leakage.prints import Prints, take_prints
+from emonet_lightning.leakage.shared_names import shared_names
+from emonet_lightning.progress import progress_bar
+
+SCHEMA = "emonet_lightning leaks 1"
+KINDS = {
+    "bytes": "the same file",
+    "pixels": "another file of the same pixels",
+    "re-encoded": "a copy of the same size, saved anew",
+    "resized": "a copy of another size",
+    "cropped": "a copy that shows a part of the other, or is shifted",
+    "flipped": "a mirrored copy, whatever else was done to it",
+}
+DEFINITIONS = {
+    "score": "correlation of details (band-passed grey pictures of 64 pixels a side) once one image is laid over the "
+    "other by a small affine change, -1..1",
+    "threshold": "half way between 1 and the score that only 1 % of images exceed with the nearest image of another "
+    "group in their own set; 0.95 where fewer than 30 images can tell",
+    "hash distance": "differing bits of 64 of the perceptual hash (DCT), of the mirror image where the copy is mirrored",
+    "feature similarity": "correlation of the frozen encoder's features, less the mean of all images",
+    "alike": "pairs whose features are nearer than those of 99 % of nearest images of other groups, and whose details "
+    "do not agree: one pose or light, not one picture",
+    "shared groups and prompts": "equal names on both sides; two sets may use one name for two persons, so these do "
+    "not decide the verdict",
+    **{f"kind '{kind}'": text for kind, text in KINDS.items()},
+}
+PARTNERS = 20
+"""Exact copies that are listed of one image."""
+MAX_REJECTED = 12
+_STILL, _SHIFTED = 0.012, 0.01
+"""Change of scale, and shift in sides, from which on a copy is called cropped."""
+_CHUNK = 64
+
+
+class Audit(NamedTuple):
+    """What was found, and where the images are."""
+
+    content: dict[str, Any]
+    """Of leaks.json."""
+    sets: list[ImageSet]
+
+
+def run_audit(paths: list[str], *, encoder: EncoderSpec | None, seed: int = 0, progress: bool = True) -> Audit:
+    """Compare two sets, or the splits of one; writes nothing.
+
+    Args:
+        paths: packed sets or folders of images, one or two.
+        encoder: for neighbours by features; None leaves them out.
+        seed: of the images that thresholds are taken from.
+        progress: show progress bars.
+
+    Raises:
+        UsageError: a negative seed.
+        MissingInputError: no such set, no images in it, or nothing to compare.
+        DataError: an image that cannot be read; names it.
+    """
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: 0 or more")
+    sets = [open_images(path) for path in paths]
+    parts = comparisons(sets)
+    frozen = None if encoder is None else FrozenEncoder.load(encoder)
+    sizes = [len(each.keys) for each in sets]
+    with progress_bar("reading images", sum(sizes), "images", progress) as advance:
+        prints = take_prints(sets, frozen, advance)
+    return Audit(compare(sets, parts, prints, encoder, seed, progress), sets)
+
+
+def compare(
+    sets: list[ImageSet],
+    parts: list[Comparison],
+    prints: Prints,
+    encoder: EncoderSpec | None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Return what leaks.json holds, from prints that were taken of the sets' images."""
+    index = build_index(prints)
+    starts = np.cumsum([0, *(len(each.keys) for each in sets)])
+    rows_of = {each.name + (" (2)" if place and each.name == sets[0].name else ""): np.arange(*starts[place:][:2])
+               for place, each in enumerate(sets)}
+    groups = [group for each in sets for group in each.groups]
+    drawn = sum(min(MAX_IMAGES, len(rows)) for rows in rows_of.values())
+    with progress_bar("how alike other persons are", drawn, "images", progress) as advance:
+        found = calibrate(index, rows_of, groups, prints.pixels_sha256, seed, advance)
+    with progress_bar("finding candidates", sum(len(part.rows) for part in parts), "images", progress) as advance:
+        each_part = [find_candidates(index, part, found.min_features, advance) for part in parts]
+    pairs = Pairs(*(np.concatenate(column) for column in zip(*each_part, strict=True)))
+    with progress_bar("laying images over each other", len(pairs.first), "pairs", progress) as advance:
+        aligned = align_all(index, pairs, advance)
+    exact = [pair for part in parts for pair in _exact(prints, part)]
+    listed, rejected, num_alike = _sorted_out(index, prints, pairs, aligned, exact, found)
+    across = crosses(sets, *(np.array([pair[side] for pair in [*listed, *rejected]], dtype=np.int64) for side in (0, 1)))
+    described = [
+        _describe(pair, bool(over), sets, starts) for pair, over in zip([*listed, *rejected], across, strict=True)
+    ]
+    kept = described[: len(listed)]
+    order = list(KINDS)
+    kept.sort(key=lambda pair: (not pair["across_test_boundary"], order.index(pair["kind"]), -pair["score"]))
+    leaking = [pair for pair, over in zip(listed, across, strict=False) if over]
+    images = {row for pair in leaking for row in pair[:2]}
+    return {
+        "schema": SCHEMA,
+        "options": {"embeddings": encoder is not None, "seed": seed},
+        "encoder": None if encoder is None else _encoder(encoder),
+        "rule": RULE,
+        "definitions": DEFINITIONS,
+        "sets": [_describe_set(each) for each in sets],
+        "calibration": {
+            "threshold": found.threshold,
+            "is_calibrated": found.is_calibrated,
+            "false_alarm_rate": FALSE_ALARM_RATE,
+            "min_features": None if encoder is None else found.min_features,
+            "sets": found.sets,
+        },
+        "num_compared": int(sum(len(part.rows) * len(part.among) for part in parts)),
+        "num_candidates": len(pairs.first),
+        "num_alike": num_alike,
+        "counts": {
+            kind: {
+                "pairs": sum(pair["kind"] == kind for pair in kept),
+                "across": sum(pair["kind"] == kind and pair["across_test_boundary"] for pair in kept),
+            }
+            for kind in KINDS
+        },
+        "leaks": {
+            "num_pairs": len(leaking),
+            "num_images": [int(sum(low <= row < high for row in images)) for low, high in pairwise(starts)],
+        },
+        **shared_names(sets, parts),
+        "pairs": kept,
+        "rejected": described[len(listed) :],
+    }
+
+
+def align_all(index: Index, pairs: Pairs, advance: Callable[[int], None], num_threads: int = 2) -> list[Alignment]:
+    """Lay all candidates over each other."""
+
+    def some(start: int) -> list[Alignment]:
+        part = slice(start, start + _CHUNK)
+        columns = zip(pairs.first[part], pairs.second[part], pairs.mirrored[part], strict=True)
+        return [align(band(index.pictures[a]), band(index.pictures[b]), bool(mirrored)) for a, b, mirrored in columns]
+
+    found: list[Alignment] = []
+    with ThreadPoolExecutor(num_threads) as pool:
+        for part in pool.map(some, range(0, len(pairs.first), _CHUNK)):
+            found += part
+            advance(len(part))
+    return found
+
+
+class _Pair(NamedTuple):
+    first: int
+    second: int
+    kind: str
+    found: Alignment
+    hash_distance: int
+    feature_similarity: float | None
+
+
+def _exact(prints: Prints, part: Comparison) -> Iterable[tuple[int, int]]:
+    """Pairs of equal pixels; those of equal bytes are among them."""
+    rows_of: dict[str, list[int]] = {}
+    for row in part.among.tolist():
+        rows_of.setdefault(prints.pixels_sha256[row], []).append(row)
+    for row in part.rows.tolist():
+        for other in rows_of.get(prints.pixels_sha256[row], ())[:PARTNERS]:
+            yield row, other
+
+
+def _sorted_out(
+    index: Index,
+    prints: Prints,
+    pairs: Pairs,
+    aligned: list[Alignment],
+    exact: list[tuple[int, int]],
+    calibration: Calibration,
+) -> tuple[list[_Pair], list[_Pair], int]:
+    """Copies, the best of what is none, and how many are alike by features only."""
+    best: dict[tuple[int, int], Alignment] = {}
+    for a, b, one in zip(pairs.first.tolist(), pairs.second.tolist(), aligned, strict=True):
+        if (a, b) not in best or one.score > best[a, b].score:
+            best[a, b] = one
+    same = Alignment(1.0, False, 1.0, 0.0)
+    best |= dict.fromkeys(exact, same)
+    equal = set(exact)
+    listed, others = [], []
+    for (a, b), one in best.items():
+        first, second = min(a, b), max(a, b)
+        view = int(one.mirrored)
+        distance = int(np.bitwise_count(index.hashes[first, view] ^ index.hashes[second, 0]))
+        features = None if index.features is None else float(index.features[first] @ index.features[second])
+        is_copy = (a, b) in equal or one.score >= calibration.threshold
+        pair = _Pair(first, second, _kind(prints, first, second, one, (a, b) in equal), one, distance, features)
+        (listed if is_copy else others).append(pair)
+    num_alike = sum(
+        pair.feature_similarity is not None and pair.feature_similarity >= calibration.min_features for pair in others
+    )
+    others.sort(key=lambda pair: -pair.found.score)
+    return listed, others[:MAX_REJECTED], num_alike
+
+
+def _kind(prints: Prints, first: int, second: int, found: Alignment, is_equal: bool) -> str:
+    if is_equal:
+        return "bytes" if prints.bytes_sha256[first] == prints.bytes_sha256[second] else "pixels"
+    if found.mirrored:
+        return "flipped"
+    if abs(found.scale - 1) > _STILL or found.shift > _SHIFTED:
+        return "cropped"
+    return "re-encoded" if (prints.sizes[first] == prints.sizes[second]).all() else "resized"
+
+
+def _describe(pair: _Pair, across: bool, sets: list[ImageSet], starts: np.ndarray) -> dict[str, Any]:
+    def image(row: int) -> dict[str, Any]:
+        place = int(np.searchsorted(starts, row, side="right")) - 1
+        own = row - int(starts[place])
+        return {"set": place, "key": sets[place].keys[own], "split": sets[place].splits[own]}
+
+    return {
+        "first": image(pair.first),
+        "second": image(pair.second),
+        "kind": pair.kind,
+        "score": round(pair.found.score, 4),
+        "mirrored": pair.found.mirrored,
+        "scale": round(pair.found.scale, 4),
+        "shift": round(pair.found.shift, 4),
+        "hash_distance": pair.hash_distance,
+        "feature_similarity": None if pair.feature_similarity is None else round(pair.feature_similarity, 4),
+        "across_test_boundary": across,
+    }
+
+
+def _describe_set(each: ImageSet) -> dict[str, Any]:
+    names, counts = np.unique(each.splits, return_counts=True)
+    return {
+        "name": each.name,
+        "digest": each.digest,
+        "num_images": len(each.keys),
+        "num_test": None if each.is_test is None else int(each.is_test.sum()),
+        "splits": dict(zip(names.tolist(), counts.tolist(), strict=True)),
+    }
+
+
+def _encoder(spec: EncoderSpec) -> dict[str, Any]:
+    record = encoder_record(spec)
+    return {key: record[key] for key in ("name", "fingerprint", "weights_sha256")}
