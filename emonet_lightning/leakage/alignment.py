@@ -42,7 +42,11 @@ def align(first: np.ndarray, second: np.ndarray, mirrored: bool) -> Alignment:
     plain = Alignment(_correlation(first, other), mirrored, 1.0, 0.0)
     try:
         _, warp = cv2.findTransformECC(
-            first, other, np.eye(2, 3, dtype=np.float32), cv2.MOTION_AFFINE, _STEPS  # type: ignore[call-overload]
+            first,
+            other,
+            np.eye(2, 3, dtype=np.float32),
+            cv2.MOTION_AFFINE,
+            _STEPS,  # type: ignore[call-overload]
         )
     except cv2.error:  # nothing in common to begin with
         return plain

@@ -18,7 +18,7 @@ leaks.json (`schema`: emonet_lightning leaks 1; what is not defined is null):
     rejected       the pairs next below the threshold, as `pairs`
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -28,28 +28,21 @@ import numpy as np
 from emonet_lightning.encoders import EncoderSpec, FrozenEncoder, encoder_record
 from emonet_lightning.errors import UsageError
 from emonet_lightning.leakage.alignment import Alignment, align, band
-from emonet_lightning.leakage.calibration import FALSE_ALARM_RATE, MAX_IMAGES, Calibration, calibrate
+from emonet_lightning.leakage.calibration import FALSE_ALARM_RATE, MAX_IMAGES, calibrate
 from emonet_lightning.leakage.candidates import Index, Pairs, build_index, find_candidates
+from emonet_lightning.leakage.copies import KINDS, describe, equal_pixels, sort_out
 from emonet_lightning.leakage.image_sets import RULE, Comparison, ImageSet, comparisons, crosses, open_images
 from emonet_lightning.leakage.prints import Prints, take_prints
 from emonet_lightning.leakage.shared_names import shared_names
 from emonet_lightning.progress import progress_bar
 
 SCHEMA = "emonet_lightning leaks 1"
-KINDS = {
-    "bytes": "the same file",
-    "pixels": "another file of the same pixels",
-    "re-encoded": "a copy of the same size, saved anew",
-    "resized": "a copy of another size",
-    "cropped": "a copy that shows a part of the other, or is shifted",
-    "flipped": "a mirrored copy, whatever else was done to it",
-}
 DEFINITIONS = {
     "score": "correlation of details (band-passed grey pictures of 64 pixels a side) once one image is laid over the "
     "other by a small affine change, -1..1",
     "threshold": "half way between 1 and the score that only 1 % of images exceed with the nearest image of another "
     "group in their own set; 0.95 where fewer than 30 images can tell",
-    "hash distance": "differing bits of 64 of the perceptual hash (DCT), of the mirror image where the copy is mirrored",
+    "hash distance": "differing bits of 64 of the perceptual hash (DCT), mirrored where the copy is",
     "feature similarity": "correlation of the frozen encoder's features, less the mean of all images",
     "alike": "pairs whose features are nearer than those of 99 % of nearest images of other groups, and whose details "
     "do not agree: one pose or light, not one picture",
@@ -57,11 +50,6 @@ DEFINITIONS = {
     "not decide the verdict",
     **{f"kind '{kind}'": text for kind, text in KINDS.items()},
 }
-PARTNERS = 20
-"""Exact copies that are listed of one image."""
-MAX_REJECTED = 12
-_STILL, _SHIFTED = 0.012, 0.01
-"""Change of scale, and shift in sides, from which on a copy is called cropped."""
 _CHUNK = 64
 
 
@@ -109,8 +97,10 @@ def compare(
     """Return what leaks.json holds, from prints that were taken of the sets' images."""
     index = build_index(prints)
     starts = np.cumsum([0, *(len(each.keys) for each in sets)])
-    rows_of = {each.name + (" (2)" if place and each.name == sets[0].name else ""): np.arange(*starts[place:][:2])
-               for place, each in enumerate(sets)}
+    rows_of = {
+        each.name + (" (2)" if place and each.name == sets[0].name else ""): np.arange(*starts[place:][:2])
+        for place, each in enumerate(sets)
+    }
     groups = [group for each in sets for group in each.groups]
     drawn = sum(min(MAX_IMAGES, len(rows)) for rows in rows_of.values())
     with progress_bar("how alike other persons are", drawn, "images", progress) as advance:
@@ -120,12 +110,11 @@ def compare(
     pairs = Pairs(*(np.concatenate(column) for column in zip(*each_part, strict=True)))
     with progress_bar("laying images over each other", len(pairs.first), "pairs", progress) as advance:
         aligned = align_all(index, pairs, advance)
-    exact = [pair for part in parts for pair in _exact(prints, part)]
-    listed, rejected, num_alike = _sorted_out(index, prints, pairs, aligned, exact, found)
-    across = crosses(sets, *(np.array([pair[side] for pair in [*listed, *rejected]], dtype=np.int64) for side in (0, 1)))
-    described = [
-        _describe(pair, bool(over), sets, starts) for pair, over in zip([*listed, *rejected], across, strict=True)
-    ]
+    exact = [pair for part in parts for pair in equal_pixels(prints, part)]
+    listed, rejected, num_alike = sort_out(index, prints, pairs, aligned, exact, found)
+    shown = [*listed, *rejected]
+    across = crosses(sets, *(np.array([pair[side] for pair in shown], dtype=np.int64) for side in (0, 1)))
+    described = [describe(pair, bool(over), sets, starts) for pair, over in zip(shown, across, strict=True)]
     kept = described[: len(listed)]
     order = list(KINDS)
     kept.sort(key=lambda pair: (not pair["across_test_boundary"], order.index(pair["kind"]), -pair["score"]))
@@ -175,91 +164,14 @@ def align_all(index: Index, pairs: Pairs, advance: Callable[[int], None], num_th
 
     found: list[Alignment] = []
     with ThreadPoolExecutor(num_threads) as pool:
-        for part in pool.map(some, range(0, len(pairs.first), _CHUNK)):
-            found += part
-            advance(len(part))
+        try:
+            for part in pool.map(some, range(0, len(pairs.first), _CHUNK)):
+                found += part
+                advance(len(part))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return found
-
-
-class _Pair(NamedTuple):
-    first: int
-    second: int
-    kind: str
-    found: Alignment
-    hash_distance: int
-    feature_similarity: float | None
-
-
-def _exact(prints: Prints, part: Comparison) -> Iterable[tuple[int, int]]:
-    """Pairs of equal pixels; those of equal bytes are among them."""
-    rows_of: dict[str, list[int]] = {}
-    for row in part.among.tolist():
-        rows_of.setdefault(prints.pixels_sha256[row], []).append(row)
-    for row in part.rows.tolist():
-        for other in rows_of.get(prints.pixels_sha256[row], ())[:PARTNERS]:
-            yield row, other
-
-
-def _sorted_out(
-    index: Index,
-    prints: Prints,
-    pairs: Pairs,
-    aligned: list[Alignment],
-    exact: list[tuple[int, int]],
-    calibration: Calibration,
-) -> tuple[list[_Pair], list[_Pair], int]:
-    """Copies, the best of what is none, and how many are alike by features only."""
-    best: dict[tuple[int, int], Alignment] = {}
-    for a, b, one in zip(pairs.first.tolist(), pairs.second.tolist(), aligned, strict=True):
-        if (a, b) not in best or one.score > best[a, b].score:
-            best[a, b] = one
-    same = Alignment(1.0, False, 1.0, 0.0)
-    best |= dict.fromkeys(exact, same)
-    equal = set(exact)
-    listed, others = [], []
-    for (a, b), one in best.items():
-        first, second = min(a, b), max(a, b)
-        view = int(one.mirrored)
-        distance = int(np.bitwise_count(index.hashes[first, view] ^ index.hashes[second, 0]))
-        features = None if index.features is None else float(index.features[first] @ index.features[second])
-        is_copy = (a, b) in equal or one.score >= calibration.threshold
-        pair = _Pair(first, second, _kind(prints, first, second, one, (a, b) in equal), one, distance, features)
-        (listed if is_copy else others).append(pair)
-    num_alike = sum(
-        pair.feature_similarity is not None and pair.feature_similarity >= calibration.min_features for pair in others
-    )
-    others.sort(key=lambda pair: -pair.found.score)
-    return listed, others[:MAX_REJECTED], num_alike
-
-
-def _kind(prints: Prints, first: int, second: int, found: Alignment, is_equal: bool) -> str:
-    if is_equal:
-        return "bytes" if prints.bytes_sha256[first] == prints.bytes_sha256[second] else "pixels"
-    if found.mirrored:
-        return "flipped"
-    if abs(found.scale - 1) > _STILL or found.shift > _SHIFTED:
-        return "cropped"
-    return "re-encoded" if (prints.sizes[first] == prints.sizes[second]).all() else "resized"
-
-
-def _describe(pair: _Pair, across: bool, sets: list[ImageSet], starts: np.ndarray) -> dict[str, Any]:
-    def image(row: int) -> dict[str, Any]:
-        place = int(np.searchsorted(starts, row, side="right")) - 1
-        own = row - int(starts[place])
-        return {"set": place, "key": sets[place].keys[own], "split": sets[place].splits[own]}
-
-    return {
-        "first": image(pair.first),
-        "second": image(pair.second),
-        "kind": pair.kind,
-        "score": round(pair.found.score, 4),
-        "mirrored": pair.found.mirrored,
-        "scale": round(pair.found.scale, 4),
-        "shift": round(pair.found.shift, 4),
-        "hash_distance": pair.hash_distance,
-        "feature_similarity": None if pair.feature_similarity is None else round(pair.feature_similarity, 4),
-        "across_test_boundary": across,
-    }
 
 
 def _describe_set(each: ImageSet) -> dict[str, Any]:

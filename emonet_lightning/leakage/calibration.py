@@ -1,13 +1,16 @@
 """From which likeness on two images are copies, told from images that are none: the nearest of other persons.
 
 Within one set, the most alike pictures of two persons show how alike pictures can be without being copies. The
-threshold lies half way between the likeness that only 1 % of images exceed there, and 1, that of a perfect copy.
+threshold lies half way between the likeness that only 1 % of images exceed there, and 1, that of a perfect copy. A set
+may hold copies itself, which must not raise it: the 1 % is that of a normal distribution (of Fisher's z) through the
+median and the 90 % quantile, where that is the lower one.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.stats import norm
 
 from emonet_lightning.leakage.alignment import align, band
 from emonet_lightning.leakage.candidates import Index, nearest
@@ -24,6 +27,7 @@ DEFAULT, LOWEST = 0.95, 0.8
 """Threshold where there are too few images to calibrate; the lowest one."""
 DEFAULT_FEATURES = 0.95
 _LAYOUTS = 3
+_HIGH = 0.9
 
 
 class Calibration(NamedTuple):
@@ -57,7 +61,8 @@ def calibrate(
         advance: told of each finished image.
     """
     rng = np.random.default_rng(seed)
-    sets, features = [], []
+    sets: list[dict[str, Any]] = []
+    features: list[float] = []
     for name, rows in rows_of.items():
         drawn = np.sort(rng.choice(rows, min(MAX_IMAGES, len(rows)), replace=False))
         found, likeness = _nearest_scores(index, drawn, rows, _same(drawn, rows, groups, pixels), advance)
@@ -69,7 +74,7 @@ def calibrate(
                 "num_images": len(others),
                 "num_copies_within": int((found >= CERTAIN).sum()),
                 "median": float(np.median(others)) if len(others) else None,
-                "quantile": float(np.quantile(others, 1 - FALSE_ALARM_RATE)) if len(others) else None,
+                "quantile": _upper(others) if len(others) else None,
                 "highest": float(others.max()) if len(others) else None,
                 "scores": [round(float(score), 4) for score in np.sort(others)],
             }
@@ -83,18 +88,22 @@ def calibrate(
     return Calibration(threshold, min_features, bool(usable), sets)
 
 
-def _same(
-    drawn: np.ndarray, rows: np.ndarray, groups: Sequence[str | None], pixels: Sequence[str]
-) -> np.ndarray:
+def _upper(scores: np.ndarray) -> float:
+    """Score that only a share `FALSE_ALARM_RATE` of images without copies exceed."""
+    median, high = np.arctanh(np.quantile(scores, [0.5, _HIGH]))
+    spread = (high - median) / norm.ppf(_HIGH)
+    fitted = np.tanh(median + spread * norm.ppf(1 - FALSE_ALARM_RATE))
+    return float(min(fitted, np.quantile(scores, 1 - FALSE_ALARM_RATE)))
+
+
+def _same(drawn: np.ndarray, rows: np.ndarray, groups: Sequence[str | None], pixels: Sequence[str]) -> np.ndarray:
     """Pairs of one image, of equal pixels or of one group: bool [D, R]."""
     codes = []
     for values in (groups, pixels):
         own = [f"\0{row}" if values[row] is None else str(values[row]) for row in rows]
         codes.append(np.unique(own, return_inverse=True)[1])
     places = np.searchsorted(rows, drawn)
-    return np.asarray(
-        (codes[0][places][:, None] == codes[0][None]) | (codes[1][places][:, None] == codes[1][None])
-    )
+    return np.asarray((codes[0][places][:, None] == codes[0][None]) | (codes[1][places][:, None] == codes[1][None]))
 
 
 def _nearest_scores(

@@ -56,9 +56,7 @@ class Pairs(NamedTuple):
 
 def build_index(prints: Prints) -> Index:
     """Return what is compared of images."""
-    small = np.stack(
-        [cv2.resize(band(one), (LAYOUT, LAYOUT), interpolation=cv2.INTER_AREA) for one in prints.pictures]
-    )
+    small = np.stack([cv2.resize(band(one), (LAYOUT, LAYOUT), interpolation=cv2.INTER_AREA) for one in prints.pictures])
     features = None if prints.features is None else _unit(prints.features - prints.features.mean(axis=0))
     count = len(small)
     return Index(
@@ -97,9 +95,7 @@ def find_candidates(
         near_pairs = find_near_duplicates(index.hashes[what.rows, view], index.hashes[among, 0], MAX_DISTANCE)
         position = np.arange(len(near_pairs)) - np.searchsorted(near_pairs[:, 0], near_pairs[:, 0])
         near_pairs = near_pairs[position < NEAREST_BY_HASH]
-        found.append(
-            (what.rows[near_pairs[:, 0]], among[near_pairs[:, 1]], np.full(len(near_pairs), bool(view)))
-        )
+        found.append((what.rows[near_pairs[:, 0]], among[near_pairs[:, 1]], np.full(len(near_pairs), bool(view))))
     first, second, mirrored_all = (np.concatenate(part) for part in zip(*found, strict=True))
     unique = np.unique(np.stack([first, second, mirrored_all.astype(np.int64)], axis=1), axis=0)
     return Pairs(unique[:, 0], unique[:, 1], unique[:, 2].astype(bool))

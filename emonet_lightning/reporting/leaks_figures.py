@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from emonet_lightning.decoding import decode_image
 from emonet_lightning.leakage.image_sets import ImageSet
@@ -16,7 +18,7 @@ from emonet_lightning.reporting.drawing import BLUE, DARK, GREY, ORANGE, frame, 
 COLUMNS = 6
 MAX_PAIRS = 18
 _PER_ROW = 1.75  # inches
-_BINS = np.linspace(-0.2, 1, 61)
+_BINS = np.linspace(-0.2, 1, 61).tolist()
 
 
 def draw(folder: Path, content: Mapping[str, Any], sets: Sequence[ImageSet]) -> list[str]:
@@ -42,9 +44,9 @@ def _pairs(content: Mapping[str, Any], sets: Sequence[ImageSet]) -> Figure:
     parts = [part for part in parts if part[1]]
     rows = [-(-len(pairs) // COLUMNS) for _, pairs, _ in parts]
     figure = Figure(figsize=(2.1 * COLUMNS, _PER_ROW * sum(rows) + 0.4 * len(parts)), layout="constrained")
-    blocks = np.atleast_1d(figure.subfigures(len(parts), 1, height_ratios=[_PER_ROW * count + 0.4 for count in rows]))
+    blocks = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=[_PER_ROW * count + 0.4 for count in rows])
     rows_of = [{key: row for row, key in enumerate(each.keys)} for each in sets]
-    for block, (title, pairs, colour), count in zip(blocks, parts, rows, strict=True):
+    for block, (title, pairs, colour), count in zip(blocks[:, 0], parts, rows, strict=True):
         block.suptitle(title, fontsize=11, x=0.005, ha="left")
         grid = block.subplots(count, COLUMNS, squeeze=False)
         for axes in grid.flat:
@@ -97,13 +99,16 @@ def _scores(content: Mapping[str, Any]) -> Figure:
     frame(axes, "Copies stand apart from images that merely look alike", "score", "images or pairs")
     null = list(chain.from_iterable(each["scores"] for each in found["sets"]))
     copies = [pair["score"] for pair in content["pairs"]]
-    handles = []
-    if null:
-        label = f"nearest image of another group, same set ({len(null)})"
-        handles.append(axes.hist(null, _BINS, color=BLUE, alpha=0.75, label=label)[2])
-    if copies:
-        handles.append(axes.hist(copies, _BINS, color=ORANGE, alpha=0.75, label=f"copies found ({len(copies)})")[2])
-    else:
+    handles: list[Artist] = []
+    shown = (
+        (null, BLUE, f"nearest image of another group, same set ({len(null)} images)"),
+        (copies, ORANGE, f"copies found ({len(copies)} pairs)"),
+    )
+    for values, colour, label in shown:
+        if values:
+            axes.hist(values, _BINS, color=colour, alpha=0.75)
+            handles.append(Patch(color=colour, alpha=0.75, label=label))
+    if not copies:
         axes.set_title("No copies; how alike images of other groups are", loc="left", fontsize=11)
     if not null and not copies:
         nothing(axes, "too few images to compare")

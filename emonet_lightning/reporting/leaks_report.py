@@ -105,8 +105,8 @@ def _threshold(content: Mapping[str, Any]) -> Iterable[str]:
         yield (
             f"Copies score at least {number(found['threshold'])}. It is calibrated on images that are no copies: of "
             f"each of the images below, the best score with the most alike images of *other* groups in its own set. "
-            f"At most {found['false_alarm_rate']:.0%} of them exceed the quantile; the threshold lies half way from "
-            "there to 1. Images that have a copy in their own set are left out of this, and counted."
+            f"Of images without a copy {found['false_alarm_rate']:.0%} exceed the quantile; the threshold lies half "
+            "way from there to 1. Images above it have a copy in their own set, or are false alarms of this audit."
         )
     else:
         yield (
@@ -126,7 +126,7 @@ def _threshold(content: Mapping[str, Any]) -> Iterable[str]:
         for each in found["sets"]
     ]
     share = f"{1 - found['false_alarm_rate']:.0%} quantile"
-    yield table(("set", "images", "median", share, "highest", "above the threshold", "with a copy in the set"), rows)
+    yield table(("set", "images", "median", share, "highest", "above the threshold", "nearly equal, left out"), rows)
     features = "features were not compared"
     if found["min_features"] is not None:
         features = (
