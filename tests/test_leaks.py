@@ -91,7 +91,7 @@ def judge_campaign(content, seconds, num_each, num_own, capsys, name):
         print(
             f"\n{name}: {num_each} of each kind planted; found {found}, called so {named}, false pairs {false} of "
             f"{num_own} images; threshold {calibration['threshold']:.3f}, nearest of other groups "
-            f"{[round(each['highest'], 3) for each in calibration['sets']]}; {seconds:.0f} s"
+            f"{[each['quantile'] for each in calibration['sets']]} (99 %); {seconds:.0f} s"
         )
     assert found["exact"] == found["encoded"] == num_each
     assert min(found["cropped"], found["flipped"], found["resized"]) >= 0.95 * num_each

@@ -8,7 +8,8 @@ leaks.json (`schema`: emonet_lightning leaks 1; what is not defined is null):
     definitions    term -> sentence
     sets           [{name, digest, num_images, num_test, splits {name: n}}]
     calibration    threshold, is_calibrated, false_alarm_rate, min_features, sets [{name, num_images,
-                   num_copies_within, median, quantile, highest, num_above, scores}]
+                   median, quantile, num_above, scores}] (median and
+                   quantile of those without a copy in their set)
     num_compared, num_candidates, num_alike (alike by features, and no copies)
     counts         {kind: {pairs, across}}
     leaks          num_pairs, num_images [of each set, or of one]
@@ -40,8 +41,8 @@ SCHEMA = "emonet_lightning leaks 1"
 DEFINITIONS = {
     "score": "correlation of details (band-passed grey pictures of 64 pixels a side) once one image is laid over the "
     "other by a small affine change, -1..1",
-    "threshold": "half way between 1 and the score that only 1 % of images exceed with the nearest image of another "
-    "group in their own set; 0.95 where fewer than 30 images can tell",
+    "threshold": "half way between 1 and the score that 1 % of images exceed with the nearest image of another "
+    "group in their own set, those with a copy there left out; 0.95 where too few images can tell",
     "hash distance": "differing bits of 64 of the perceptual hash (DCT), mirrored where the copy is",
     "feature similarity": "correlation of the frozen encoder's features, less the mean of all images",
     "alike": "pairs whose features are nearer than those of 99 % of nearest images of other groups, and whose details "

@@ -1,16 +1,15 @@
 """From which likeness on two images are copies, told from images that are none: the nearest of other persons.
 
 Within one set, the most alike pictures of two persons show how alike pictures can be without being copies. The
-threshold lies half way between the likeness that only 1 % of images exceed there, and 1, that of a perfect copy. A set
-may hold copies itself, which must not raise it: the 1 % is that of a normal distribution (of Fisher's z) through the
-median and the 90 % quantile, where that is the lower one.
+threshold lies half way between the likeness that 1 % of images exceed there, and 1, that of a perfect copy. A set may
+hold copies itself, which must not raise it. An image with two of them has a third neighbour that is none: scores beyond
+half way from those of third neighbours to 1 are left out. A set whose images have many copies each cannot tell.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import norm
 
 from emonet_lightning.leakage.alignment import align, band
 from emonet_lightning.leakage.candidates import Index, nearest
@@ -21,13 +20,13 @@ MAX_IMAGES = 400
 """Drawn of each set; they are compared with the whole of it."""
 MIN_IMAGES = 30
 """Fewer cannot say what 1 % of them exceed."""
-CERTAIN = 0.985
-"""Pairs as alike as this within a set are taken for copies, which are no example of images that are none."""
 DEFAULT, LOWEST = 0.95, 0.8
 """Threshold where there are too few images to calibrate; the lowest one."""
 DEFAULT_FEATURES = 0.95
-_LAYOUTS = 3
-_HIGH = 0.9
+CERTAIN = 0.985
+"""Score of third neighbours from which on they are copies, too."""
+_LAYOUTS = 4
+_SPARED = 2  # neighbours that may be copies
 
 
 class Calibration(NamedTuple):
@@ -39,7 +38,7 @@ class Calibration(NamedTuple):
     """Similarity of features from which on two images are compared."""
     is_calibrated: bool
     sets: list[dict[str, Any]]
-    """One of each set: name, num_images, num_copies_within, median, quantile, highest, num_above, scores."""
+    """One of each set: name, num_images, median, quantile, num_above (the threshold), scores."""
 
 
 def calibrate(
@@ -65,22 +64,23 @@ def calibrate(
     features: list[float] = []
     for name, rows in rows_of.items():
         drawn = np.sort(rng.choice(rows, min(MAX_IMAGES, len(rows)), replace=False))
-        found, likeness = _nearest_scores(index, drawn, rows, _same(drawn, rows, groups, pixels), advance)
-        others = found[found < CERTAIN]
-        features += likeness.tolist()
+        found, third, likeness = _nearest_scores(index, drawn, rows, _same(drawn, rows, groups, pixels), advance)
+        beyond = float(np.quantile(third, 1 - FALSE_ALARM_RATE)) if len(third) else 1.0
+        is_none = found < _half_way(beyond)
+        others = found[is_none]
+        can_tell = len(others) >= MIN_IMAGES and beyond < CERTAIN
+        features += likeness[is_none].tolist() if index.features is not None else []
         sets.append(
             {
                 "name": name,
-                "num_images": len(others),
-                "num_copies_within": int((found >= CERTAIN).sum()),
+                "num_images": len(found),
                 "median": float(np.median(others)) if len(others) else None,
-                "quantile": _upper(others) if len(others) else None,
-                "highest": float(others.max()) if len(others) else None,
-                "scores": [round(float(score), 4) for score in np.sort(others)],
+                "quantile": float(np.quantile(others, 1 - FALSE_ALARM_RATE)) if can_tell else None,
+                "scores": [round(float(score), 4) for score in np.sort(found)],
             }
         )
-    usable = [each["quantile"] for each in sets if each["num_images"] >= MIN_IMAGES]
-    threshold = max(LOWEST, (1 + max(usable)) / 2) if usable else DEFAULT
+    usable = [each["quantile"] for each in sets if each["quantile"] is not None]
+    threshold = max(LOWEST, _half_way(max(usable))) if usable else DEFAULT
     for each in sets:
         each["num_above"] = int((np.array(each["scores"]) >= threshold).sum())
     enough = len(features) >= MIN_IMAGES
@@ -88,12 +88,8 @@ def calibrate(
     return Calibration(threshold, min_features, bool(usable), sets)
 
 
-def _upper(scores: np.ndarray) -> float:
-    """Score that only a share `FALSE_ALARM_RATE` of images without copies exceed."""
-    median, high = np.arctanh(np.quantile(scores, [0.5, _HIGH]))
-    spread = (high - median) / norm.ppf(_HIGH)
-    fitted = np.tanh(median + spread * norm.ppf(1 - FALSE_ALARM_RATE))
-    return float(min(fitted, np.quantile(scores, 1 - FALSE_ALARM_RATE)))
+def _half_way(likeness: float) -> float:
+    return (1 + likeness) / 2
 
 
 def _same(drawn: np.ndarray, rows: np.ndarray, groups: Sequence[str | None], pixels: Sequence[str]) -> np.ndarray:
@@ -108,12 +104,12 @@ def _same(drawn: np.ndarray, rows: np.ndarray, groups: Sequence[str | None], pix
 
 def _nearest_scores(
     index: Index, drawn: np.ndarray, rows: np.ndarray, barred: np.ndarray, advance: Callable[[int], None]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Best score of each drawn image that has another one, and similarity of its nearest features."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each drawn image that has another one: its best score, its third neighbour's, and that of nearest features."""
     has_other = ~barred.all(axis=1)
     drawn, barred = drawn[has_other], barred[has_other]
     if not len(drawn):
-        return np.empty(0), np.empty(0)
+        return np.empty(0), np.empty(0), np.empty(0)
     views = [
         (False, nearest(index.layouts[drawn], index.layouts[rows], _LAYOUTS, barred)),
         (True, nearest(index.mirrored[drawn], index.layouts[rows], 1, barred)),
@@ -123,13 +119,18 @@ def _nearest_scores(
         by_features = nearest(index.features[drawn], index.features[rows], 1, barred)
         likeness = by_features[1][:, 0]
         views.append((False, by_features))
-    best = np.full(len(drawn), -1.0)
+    best, third = np.empty(len(drawn)), np.empty(len(drawn))
     for place, row in enumerate(drawn):
         own = band(index.pictures[row])
-        for mirrored, (found, values) in views:
-            for other, value in zip(found[place], values[place], strict=True):
-                if value > -2:
-                    score = align(own, band(index.pictures[rows[other]]), mirrored).score
-                    best[place] = max(best[place], score)
+        scores = [
+            [
+                align(own, band(index.pictures[rows[other]]), mirrored).score
+                for other, value in zip(found[place], values[place], strict=True)
+                if value > -2  # barred pairs come last
+            ]
+            for mirrored, (found, values) in views
+        ]
+        best[place] = max(score for each in scores for score in each)
+        third[place] = sorted(scores[0], reverse=True)[: _SPARED + 1][-1]
         advance(1)
-    return best, likeness
+    return best, third, likeness

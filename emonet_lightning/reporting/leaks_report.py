@@ -110,7 +110,7 @@ def _threshold(content: Mapping[str, Any]) -> Iterable[str]:
         )
     else:
         yield (
-            f"Copies score at least {number(found['threshold'])}: a default, since too few images can tell how alike "
+            f"Copies score at least {number(found['threshold'])}: a default, since too few images, or too many copies in a set, can tell how alike "
             "images are that are no copies."
         )
     rows = [
@@ -119,14 +119,12 @@ def _threshold(content: Mapping[str, Any]) -> Iterable[str]:
             str(each["num_images"]),
             number(each["median"]),
             number(each["quantile"]),
-            number(each["highest"]),
             str(each["num_above"]),
-            str(each["num_copies_within"]),
         ]
         for each in found["sets"]
     ]
     share = f"{1 - found['false_alarm_rate']:.0%} quantile"
-    yield table(("set", "images", "median", share, "highest", "above the threshold", "nearly equal, left out"), rows)
+    yield table(("set", "images", "median", share, "above the threshold"), rows)
     features = "features were not compared"
     if found["min_features"] is not None:
         features = (
