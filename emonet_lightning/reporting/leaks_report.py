@@ -110,8 +110,8 @@ def _threshold(content: Mapping[str, Any]) -> Iterable[str]:
         )
     else:
         yield (
-            f"Copies score at least {number(found['threshold'])}: a default, since too few images, or too many copies in a set, can tell how alike "
-            "images are that are no copies."
+            f"Copies score at least {number(found['threshold'])}: a default, since the sets hold too few images, or "
+            "too many copies of each, to tell how alike images are that are no copies."
         )
     rows = [
         [
