@@ -11,13 +11,15 @@ from toy_faces import TAXONOMY, Listed, encoded, pack_toy
 
 from emonet_lightning.cli import main
 from emonet_lightning.errors import MissingInputError
-from emonet_lightning.leakage.audit import compare
+from emonet_lightning.leakage.audit import compare, run_audit
 from emonet_lightning.leakage.calibration import DEFAULT
 from emonet_lightning.leakage.image_sets import ImageSet, comparisons, crosses, open_images
 from emonet_lightning.leakage.prints import Prints
 from emonet_lightning.packing.samples import RawSample
 from emonet_lightning.packing.shards import pack
 from emonet_lightning.synthesis.faces import RenderedFaces
+
+QUIETLY = ("--embeddings=false", "--progress=false")
 
 
 def audit(*words, out):
@@ -147,8 +149,8 @@ def test_splits_of_one_set_are_compared_and_only_test_images_decide(tmp_path, ca
     copy = copy_of(encoded(1, side=64), "encoded", rng)
     rows = [("t1", 1, "train", "p1", "a man"), ("t2", 2, "train", "p2", "a woman"), ("v1", copy, "val", "p3", None)]
     toy_set(tmp_path / "whole", *rows, ("x1", 3, "test", "p4", "a man"))
-    code, content = audit(tmp_path / "whole", "--embeddings=false", out=tmp_path / "first")
-    assert code == 0
+    content = run_audit([str(tmp_path / "whole")], encoder=None, progress=False).content
+    assert content["leaks"]["num_pairs"] == 0
     pair = content["pairs"][0]
     assert {pair["first"]["key"], pair["second"]["key"]} == {"t1", "v1"}
     assert not pair["across_test_boundary"]
@@ -157,25 +159,26 @@ def test_splits_of_one_set_are_compared_and_only_test_images_decide(tmp_path, ca
     assert content["calibration"]["threshold"] == DEFAULT
     toy_set(tmp_path / "torn", *rows, ("x1", copy_of(encoded(2, side=64), "encoded", rng), "test", "p4", None))
     capsys.readouterr()
-    code, content = audit(tmp_path / "torn", "--embeddings=false", out=tmp_path / "second")
-    assert code == 65
-    assert content["leaks"]["num_pairs"] == 1
+    assert main(["verify", "--leaks", str(tmp_path / "whole"), *QUIETLY]) == 0
+    assert main(["verify", "--leaks", str(tmp_path / "torn"), *QUIETLY]) == 65
     told = capsys.readouterr().err
+    assert "'listed': 1 pairs of copies" in told
     assert "'t2' and 'x1' (re-encoded)" in told
-    assert "leaks.csv" in told
 
 
-def test_copies_in_a_sealed_set_are_leaks_and_equal_names_are_told(tmp_path):
+def test_copies_in_a_sealed_set_are_leaks_and_equal_names_are_told(tmp_path, capsys):
     train = toy_set(tmp_path / "train", ("a", 1, None, "anna", "x"), ("b", 2, None, "ben", "y"))
     toy_set(tmp_path / "own", ("c", 3, None, "anna", "y"), ("d", 4, None, None, None), sealed=True)
-    code, content = audit(train.path, tmp_path / "own", "--embeddings=false", out=tmp_path / "clean")
-    assert (code, content["pairs"]) == (0, [])
+    content = run_audit([str(train.path), str(tmp_path / "own")], encoder=None, progress=False).content
+    assert content["pairs"] == []
     assert content["groups"] == {"known": True, "num_shared": 1, "num_images": 2, "examples": ["anna"]}
     assert content["prompts"]["num_shared"] == 1
-    toy_set(tmp_path / "copy", ("e", 2, None, None, None), ("f", 5, None, None, None), sealed=True)
-    code, content = audit(train.path, tmp_path / "copy", "--embeddings=false", out=tmp_path / "torn")
-    assert code == 65
-    assert content["counts"]["bytes"] == {"pairs": 1, "across": 1}
+    toy_set(tmp_path / "copy", ("e", 2, "held_out", None, None), ("f", 5, "held_out", None, None), sealed=True)
+    for words in (["--leaks", train.path, tmp_path / "copy"], [train.path, "--leaks", tmp_path / "copy"]):
+        capsys.readouterr()
+        assert main(["verify", *map(str, words), *QUIETLY]) == 65
+        told = capsys.readouterr()
+        assert "'b' and 'e' (bytes)" in told.err or "'e' and 'b' (bytes)" in told.err
 
 
 def made_up(name, splits, is_test):
@@ -200,19 +203,19 @@ def test_a_pair_crosses_where_one_image_is_for_testing_or_nothing_is_known():
 
 def test_equal_pictures_are_found_among_many_and_equal_hashes_prove_nothing():
     rng = np.random.default_rng(0)
-    sets = [made_up("a", ["train"] * 200, [False] * 200), made_up("b", ["test"] * 25, [True] * 25)]
-    count = 225
+    sets = [made_up("a", ["train"] * 60, [False] * 60), made_up("b", ["test"] * 25, [True] * 25)]
+    count = 85
     pictures = rng.integers(0, 256, (count, 64, 64), dtype=np.uint8)
-    pictures[200:205] = pictures[:5]
+    pictures[60:65] = pictures[:5]
     names = [str(number) for number in range(count)]
     hashes = rng.integers(0, 2**63, (count, 2)).astype(np.uint64)
-    hashes[207] = hashes[8]  # by chance: it is laid over the other, and is none
+    hashes[67] = hashes[8]  # by chance: it is laid over the other, and is none
     prints = Prints(names, names, np.full((count, 2), 64), pictures, hashes, None)
     content = compare(sets, comparisons(sets), prints, None, progress=False)
     assert [(pair["first"]["key"], pair["second"]["key"]) for pair in content["pairs"]] == [
         (f"a{number}", f"b{number}") for number in range(5)
     ]
-    assert content["num_compared"] == 5_000
+    assert content["num_compared"] == 1_500
     assert any(pair["second"]["key"] == "b7" and pair["hash_distance"] == 0 for pair in content["rejected"])
 
 

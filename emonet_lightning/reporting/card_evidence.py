@@ -56,8 +56,6 @@ def collect(folder: Path, given: Sequence[str] = ()) -> list[Evidence]:
             found.append(_read(place / _MANIFEST, name))
     for word in given:
         path = Path(word)
-        if not path.exists():
-            raise MissingInputError(f"--evidence {word}: no such file or folder")
         files = list(_known(path)) if path.is_dir() else [path]
         if not files:
             names = ", ".join(f"{kind}.json" for kind in REPORTS)

@@ -10,6 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import ScalarFormatter
 
 from emonet_lightning.decoding import decode_image
 from emonet_lightning.leakage.image_sets import ImageSet
@@ -116,6 +117,7 @@ def _scores(content: Mapping[str, Any]) -> Figure:
     line = axes.axvline(found["threshold"], color=DARK, linewidth=1.4, linestyle="--")
     line.set_label(f"threshold {found['threshold']:.3f}")
     axes.set_yscale("symlog", linthresh=1)
+    axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.set_ylim(0)
     axes.set_xlim(min([0.0, *null, *copies]) - 0.02, 1.02)
     legend_below(figure, [*handles, line])
