@@ -174,6 +174,7 @@ def test_copies_in_a_sealed_set_are_leaks_and_equal_names_are_told(tmp_path, cap
     assert content["groups"] == {"known": True, "num_shared": 1, "num_images": 2, "examples": ["anna"]}
     assert content["prompts"]["num_shared"] == 1
     toy_set(tmp_path / "copy", ("e", 2, "held_out", None, None), ("f", 5, "held_out", None, None), sealed=True)
+    assert open_images(str(tmp_path / "copy")).is_test.all()
     for words in (["--leaks", train.path, tmp_path / "copy"], [train.path, "--leaks", tmp_path / "copy"]):
         capsys.readouterr()
         assert main(["verify", *map(str, words), *QUIETLY]) == 65
