@@ -275,7 +275,7 @@ class BestHeads(Callback):
             best=dict(zip(slugs, self.chosen, strict=True)),
             constant_heads=[slug for slug, is_constant in zip(slugs, self.constant, strict=False) if is_constant],
             val_metric=data.score_metric if self.constant and data is not None else None,
-            data=data.fingerprint() if data is not None else None,
+            data=data.record() if data is not None else None,
             epochs=epochs,
             steps=steps,
         )

@@ -118,7 +118,10 @@ def _call(name: str, rest: list[str]) -> None:
     signature = inspect.signature(function).parameters
     help_of = {found.arg_name: found.description for found in docstring_parser.parse(function.__doc__ or "").params}
     for word in command.positional:
-        parser.add_argument(word, type=signature[word].annotation, help=help_of.get(word))
+        given: dict[str, Any] = (
+            {} if signature[word].default is signature[word].empty else {"nargs": "?"}
+        )  # one that may be left out
+        parser.add_argument(word, type=signature[word].annotation, help=help_of.get(word), **given)
     parser.add_function_arguments(function, skip=set(command.positional))
     # --index-map is --index_map: options are names of arguments, people type hyphens
     rest = [re.sub(r"^--[A-Za-z][\w.-]*", lambda word: "--" + word[0][2:].replace("-", "_"), word) for word in rest]

@@ -28,7 +28,11 @@ COMMANDS = {
         ("input",),
         "make WebDataset shards from images and annotations",
     ),
-    "verify": Command("emonet_lightning.packing.commands:verify_command", ("path",), "read a packed set back, whole"),
+    "verify": Command(
+        "emonet_lightning.packing.commands:verify_command",
+        ("path",),
+        "read a packed set back, whole; --leaks: images that two sets, or a set's splits, share",
+    ),
     "embed": Command("emonet_lightning.data.embed_command:embed_command", ("path",), "encode a packed set once"),
     "export": Command("emonet_lightning.export:export_command", (), "write heads: safetensors, released .pth, ONNX"),
     "fetch": Command(

@@ -30,6 +30,8 @@ from emonet_lightning.errors import DataError, EmoNetError, EnvironmentProblem, 
 from emonet_lightning.io import atomic_write, make_folder, sha256_file, write_errors
 from emonet_lightning.neutral import fit_neutral_means
 from emonet_lightning.recognizer import EmotionRecognizer, encoder_of, load_bundle
+from emonet_lightning.reporting.card_evidence import collect
+from emonet_lightning.reporting.model_card import compose, write_card
 
 PARITY = 1e-4
 _SCRATCH = ".onnx-"
@@ -64,11 +66,14 @@ def export_command(
     neutral: str | None = None,
     encoder: EncoderSpec | None = None,
     weights: str | None = None,
+    card: bool = True,
+    evidence: list[str] | None = None,
+    licence: str | None = None,
 ) -> None:
     """Write trained heads for use elsewhere.
 
     Args:
-        out: target folder; always gets heads.safetensors and manifest.json, standardisation folded in.
+        out: target folder; always gets heads.safetensors and manifest.json, standardisation folded in, and README.md.
         run: run folder that holds the heads.
         heads: folder of exported heads, or of released .pth files (instead of `run`).
         onnx: also heads.onnx, pooled features (not L2-normalised) to scores.
@@ -78,8 +83,13 @@ def export_command(
             mean-subtracted scores and softmax need.
         encoder: the encoder, if not the recorded one (released files: the paper's), e.g. `--encoder.name timm/NAME`.
         weights: where the encoder's weight file is now, e.g. one that `fetch encoder` brought.
+        card: write a model card, README.md, from what the run recorded and from `evidence`.
+        evidence: reports for the card: agreement.json, audit.json, transfer.json, leaks.json, robustness.json, packed
+            sets, or folders that hold them; may be given several times.
+        licence: of these heads, for the card, as the hub spells it (`mit`, `cc-by-4.0`).
 
     Raises:
+        MissingInputError: evidence that is not there.
         UsageError: neither or both of `run` and `heads`.
         DataError: heads that do not fit, or whose scores the released layout cannot hold; a graph that disagrees.
         EnvironmentProblem: the packages for ONNX are not installed.
@@ -100,8 +110,13 @@ def export_command(
         )
         console.print(fit_neutral_means(recognizer, neutral))
         bundle.heads.to("cpu")
+    found = collect(Path(folder), evidence or []) if card else []
+    if card:
+        compose(bundle, found, licence, {})  # what is wrong with the evidence is said before anything is written
     for line in export_bundle(bundle, Path(out), onnx=onnx, released=released, encoder=frozen):
         console.print(line)
+    if card:
+        console.print(write_card(Path(out), bundle, found, licence))
     if onnx_images and spec.dtype != "float32":
         console.print(f"note: {IMAGES_GRAPH} encodes in float32, the heads were trained on {spec.dtype} features")
 

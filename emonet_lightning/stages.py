@@ -186,7 +186,7 @@ def _finish(folder: Path, last: Path, names: list[str], config: dict[str, Any]) 
             if (last / name).is_file():
                 atomic_write(folder / name, (last / name).read_bytes())
     if config["neutral"]:
-        export_command(run=str(folder), out=str(folder), neutral=str(locate(config["neutral"], None)))
+        export_command(run=str(folder), out=str(folder), neutral=str(locate(config["neutral"], None)), card=False)
     stop()
     if export:
         export_command(

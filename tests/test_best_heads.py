@@ -26,6 +26,10 @@ def test_without_any_defined_score_the_last_heads_are_kept(model, big, tmp_path)
     expected = module.to_bundle()
     assert same(found.heads.state_dict(), expected.heads.state_dict())
     assert {(choice["by"], choice["epoch"]) for choice in found.training["best"].values()} == {("last", 2)}
+    (data,) = found.training["data"]
+    assert {key: data[key] for key in ("licence", "kind", "num_samples")} == {
+        "licence": "MIT", "kind": "dense", "num_samples": 160,
+    }  # fmt: skip
 
 
 def test_without_validation_rows_the_last_heads_are_kept_and_said_so(model, big, tmp_path):

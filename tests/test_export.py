@@ -59,7 +59,7 @@ def _run(path: Path, name: str, inputs: torch.Tensor) -> np.ndarray:
 
 def test_exported_folder_loads_and_scores_the_same(heads_dir: Path, tmp_path: Path) -> None:
     export_command(str(tmp_path), heads=str(heads_dir))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["heads.safetensors", "manifest.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "heads.safetensors", "manifest.json"]
     features = torch.randn(5, 96)
     before, after = HeadsBundle.load(heads_dir), HeadsBundle.load(tmp_path)
     assert torch.equal(after.scores(features), before.scores(features))
@@ -171,7 +171,8 @@ def test_manifest_pins_all_that_was_written_and_what_an_earlier_export_wrote_is_
     (tmp_path / ".onnx-killed").mkdir()
     export_command(str(tmp_path), heads=str(heads_dir), onnx=True, released=True)
     files = json.loads((tmp_path / "manifest.json").read_text())["files"]
-    assert files == {path.name: sha256_file(path) for path in tmp_path.iterdir() if path.name != "manifest.json"}
+    unpinned = ("manifest.json", "README.md")
+    assert files == {path.name: sha256_file(path) for path in tmp_path.iterdir() if path.name not in unpinned}
     assert len(files) == 42
     export_command(str(tmp_path / "again"), heads=str(heads_dir), released=True)
     again = json.loads((tmp_path / "again" / "manifest.json").read_text())["files"]
@@ -184,7 +185,7 @@ def test_manifest_pins_all_that_was_written_and_what_an_earlier_export_wrote_is_
     export_command(str(tmp_path), heads=str(heads_dir))
     assert "removed heads.onnx, model_affection_best.pth, model_amusement_best.pth ..." in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "heads.safetensors", "manifest.json", kept.name, "notes.txt",
+        "README.md", "heads.safetensors", "manifest.json", kept.name, "notes.txt",
     ]  # fmt: skip
     assert list(json.loads((tmp_path / "manifest.json").read_text())["files"]) == ["heads.safetensors"]
 

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import webdataset
 from PIL import Image
-from toy_faces import TAXONOMY, Listed, ToyFaces, encoded, pack_toy
+from toy_faces import TAXONOMY, ToyFaces
 
 from emonet_lightning.errors import DataError, MissingInputError
-from emonet_lightning.packing.leaks import shared_images
-from emonet_lightning.packing.shards import PackedSet, RawSample
+from emonet_lightning.packing.shards import PackedSet
 
 
 def test_plain_webdataset_reads_the_shards(packed):
@@ -106,18 +105,3 @@ def test_missing_and_unfinished_sets_are_named(tmp_path):
         PackedSet.open(tmp_path / "nowhere")
     with pytest.raises(MissingInputError, match=r"holds no manifest\.json"):
         PackedSet.open(tmp_path)
-
-
-def test_images_shared_by_two_sets_are_found_by_bytes_and_by_likeness(packed, tmp_path):
-    stream = io.BytesIO()
-    Image.open(io.BytesIO(packed.read_image(1))).save(stream, "WEBP", quality=95)
-    samples = [
-        RawSample("same", packed.read_image(7), {}),
-        RawSample("alike", stream.getvalue(), {}),
-        RawSample("new", encoded(99), {}),
-    ]
-    other = pack_toy(tmp_path / "other", Listed(*samples), splits=None)
-    assert [(pair.row_a, pair.row_b) for pair in shared_images(packed, other)] == [(1, 1), (7, 0)]
-    blind = pack_toy(tmp_path / "blind", Listed(*samples), splits=None, hash_near_duplicates=False)
-    assert blind.phash is None
-    assert shared_images(packed, blind) == [(7, 0, None)]

@@ -4,7 +4,7 @@ A run on images passes each through the frozen encoder once and trains from the 
 same order and encoder path without the cache. The plan (rows, labels, steps) is printed before anything is trained.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
@@ -268,6 +268,14 @@ class FaceDataModule(FeedingModule):
     def fingerprint(self) -> list[dict[str, str]]:
         """Return name and digests of each set, for the run's record."""
         return [{"name": packed.name, "images": packed.digest, "labels": packed.label_digest} for packed in self.sets]
+
+    def record(self) -> list[dict[str, Any]]:
+        """Return what is known of each set beside that: licence, kind of labels, number of images."""
+        known = zip(self.fingerprint(), self.sets, strict=True)
+        return [
+            {**digests, "licence": packed.licence, "kind": packed.kind, "num_samples": packed.num_samples}
+            for digests, packed in known
+        ]
 
     def _start(self, part: int) -> int:
         sizes = [packed.num_samples for packed in self.sets]

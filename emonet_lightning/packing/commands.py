@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.errors import UsageError
 from emonet_lightning.faces.crops import CropOptions, FaceCropper
 from emonet_lightning.options import pairs
@@ -156,16 +157,44 @@ def split_shares(splits: dict[str, float] | str | None) -> dict[str, float] | No
     return shares or None
 
 
-def verify_command(path: str, progress: bool = True) -> None:
+def verify_command(
+    path: str | None = None,
+    leaks: str | None = None,
+    out: str | None = None,
+    embeddings: bool = True,
+    encoder: EncoderSpec = EncoderSpec(),
+    seed: int = 0,
+    progress: bool = True,
+) -> None:
     """Read a packed set back: every shard, image, record and rating is compared with the manifest.
 
+    With `verify --leaks A B` images of two sets are compared instead, with `verify --leaks A` the splits of one: equal
+    files and pixels, and copies that were saved anew, resized, cropped or mirrored. Exit code 65 if any crosses a test
+    boundary: one image in a split `test` or a sealed set, the other not (pairs with a folder always do, and, where
+    neither of two sets has test images, all).
+
     Args:
-        path: folder of the packed set.
+        path: folder of the packed set; with --leaks also a folder of images.
+        leaks: packed set, or folder of images, to compare with `path`; alone: its splits with each other.
+        out: folder for the report on leaks: leaks.json, leaks.csv, leaks.md and figures.
+        embeddings: look for copies among neighbours by the encoder's features, too.
+        encoder: the frozen encoder of these; the embedded one by default.
+        seed: of the images that thresholds are taken from.
         progress: show a progress bar.
 
     Raises:
-        DataError: damage or loss; all of it is printed as a table.
+        UsageError: nothing to verify, or options of --leaks without it.
+        DataError: damage or loss, all of it printed as a table; images shared across a test boundary.
     """
+    if leaks is not None:
+        from emonet_lightning.leakage.command import audit_leaks
+
+        audit_leaks([leaks, *([] if path is None else [path])], out, encoder if embeddings else None, seed, progress)
+        return
+    if path is None:
+        raise UsageError("verify: name a packed set, or two sets to compare, as in `verify --leaks A B`")
+    if out is not None:
+        raise UsageError("--out: is the folder of the report on leaks; give --leaks, too, or leave it out")
     opened = PackedSet.open(path)
     console = Console(soft_wrap=True)
     try:

@@ -10,7 +10,7 @@ import torch
 from emonet_lightning.checkpoints import FOLDER, load_verified, named_checkpoints
 from emonet_lightning.io import sha256_file
 
-OF_THE_MOMENT = ("run.json", "attempts.jsonl", "timing.jsonl", "test_use.json", "report.md")
+OF_THE_MOMENT = ("run.json", "attempts.jsonl", "timing.jsonl", "test_use.json", "report.md", "README.md")
 """Files that tell of ids, folders, times or counts of starts; so do pictures, and PyTorch files of the export."""
 _OF_THE_START = ("run", "logs")
 """In a checkpoint: the run's id, and how long the file of measured times was."""
