@@ -125,8 +125,7 @@ def find_images(path: Path, split: str | None) -> list[tuple[str, ImageLike | Ca
         return [(path.name, path)]
     if not path.is_dir():
         raise MissingInputError(f"{path}: no such file or folder; give an image, a folder of images or a packed set")
-    manifest = path / MANIFEST
-    if manifest.is_file() and _format(manifest) == FORMAT:
+    if is_packed(path):
         return _packed_images(PackedSet.open(path), split)
     if split is not None:
         raise UsageError(f"{path}: --split is for packed sets, this is a folder")
@@ -145,9 +144,11 @@ def find_images(path: Path, split: str | None) -> list[tuple[str, ImageLike | Ca
     return [(file.relative_to(path).as_posix(), file) for file in found]
 
 
-def _format(manifest: Path) -> object:
-    content = read_json(manifest)
-    return content.get("format") if isinstance(content, dict) else None
+def is_packed(folder: Path) -> bool:
+    """Return whether a folder is a packed set, and not one of images."""
+    manifest = folder / MANIFEST
+    content = read_json(manifest) if manifest.is_file() else None
+    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def _packed_images(packed: PackedSet, split: str | None) -> list[tuple[str, ImageLike | Callable[[], bytes]]]:

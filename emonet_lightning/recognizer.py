@@ -176,7 +176,7 @@ class EmotionRecognizer:
 
     def stream(
         self,
-        images: Iterable[tuple[str, ImageLike | Callable[[], bytes]]],
+        images: Iterable[tuple[str, ImageLike | Callable[[], bytes | np.ndarray]]],
         batch_size: int = 32,
         on_error: Callable[[str, EmoNetError], None] | None = None,
         num_threads: int = 4,
@@ -184,7 +184,7 @@ class EmotionRecognizer:
         """Score any number of named images, decoding ahead in threads; yields names and scores [B, K] per batch.
 
         Args:
-            images: (name, image or function that returns the encoded image).
+            images: (name, image or function that returns the image, encoded or as pixels [H, W, 3]).
             batch_size: images per forward pass.
             on_error: called with the name and error of an unreadable image, which is then left out; None raises it.
             num_threads: threads that decode.
@@ -198,7 +198,7 @@ class EmotionRecognizer:
 
     def stream_features(
         self,
-        images: Iterable[tuple[str, ImageLike | Callable[[], bytes]]],
+        images: Iterable[tuple[str, ImageLike | Callable[[], bytes | np.ndarray]]],
         batch_size: int = 32,
         on_error: Callable[[str, EmoNetError], None] | None = None,
         num_threads: int = 4,
