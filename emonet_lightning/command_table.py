@@ -51,6 +51,11 @@ COMMANDS = {
         (),
         "scores against the classes of another dataset (FERD, AffectNet, your own)",
     ),
+    "evaluate robustness": Command(
+        "emonet_lightning.robustness.command:robustness_command",
+        (),
+        "one condition of the picture at a time: pose, light, blur, intensity, corruptions",
+    ),
     "sweep run": Command(
         "emonet_lightning.sweeping.commands:sweep_run_command",
         ("file",),

@@ -25,8 +25,8 @@ DEFINITIONS = {
     "loss": "agreement undisturbed minus agreement at the level, paired on the same draws; mean over emotions",
     "shift": "mean change of an emotion's score against the same pictures undisturbed, in units of the score; "
     "shift_in_sd: over the standard deviation of the undisturbed scores",
-    "first_below_anchor": "first level, going outward from the undisturbed one, at which agreement is below the anchor; "
-    "surely: its whole interval is; rising and falling: on either side of the undisturbed level",
+    "first_below_anchor": "first level, going outward from the undisturbed one, at which agreement is below the "
+    "anchor; surely: its whole interval is; rising and falling: on either side of the undisturbed level",
     "first_loss": "first level at which the interval of the loss lies above 0",
     "low, high": "percentile interval of bootstrap draws of persons (of pictures where persons are not known)",
 }
@@ -187,5 +187,3 @@ def _first_levels(rows: Sequence[Mapping[str, Any]], sweep: Sweep, anchor: float
         found["first_below_anchor"] = first_levels(sweep.levels, sweep.undisturbed, below)
         found["first_surely_below_anchor"] = first_levels(sweep.levels, sweep.undisturbed, surely)
     return found
-
-

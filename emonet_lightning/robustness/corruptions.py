@@ -79,7 +79,7 @@ def _pixelate(value: float, side: int) -> Any:
 
 def _brightness(sign: float) -> Callable[[float, int], Any]:
     def make(value: float, side: int) -> Any:
-            limit = (sign * value, sign * value)
+        limit = (sign * value, sign * value)
         return _library().RandomBrightnessContrast(brightness_limit=limit, contrast_limit=(0, 0), p=1)
 
     return make
@@ -87,6 +87,7 @@ def _brightness(sign: float) -> Callable[[float, int], Any]:
 
 def _contrast(value: float, side: int) -> Any:
     """Towards the picture's own mean, as in ImageNet-C."""
+
     def fade(image: np.ndarray, **_: Any) -> np.ndarray:
         mean = image.mean(axis=(0, 1), keepdims=True)
         return np.clip((image - mean) * value + mean, 0, 255).round().astype(np.uint8)
@@ -102,7 +103,7 @@ def _move(**change: Callable[[float], Any]) -> Callable[[float, int], Any]:
     """Affine motion of the picture; its edge is drawn out to fill what is left."""
 
     def make(value: float, side: int) -> Any:
-            still = {"rotate": (0, 0), "translate_percent": (0, 0), "scale": (1, 1)}
+        still = {"rotate": (0, 0), "translate_percent": (0, 0), "scale": (1, 1)}
         moved = {name: of(value) for name, of in change.items()}
         return _library().Affine(**{**still, **moved}, border_mode=cv2.BORDER_REPLICATE, p=1)
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from emonet_lightning.evaluation.agreement import judge_left_out, judge_raters
-from emonet_lightning.evaluation.bootstrap import draws, num_units
-from emonet_lightning.evaluation.degradation import Measure, Sweep, anchor_of, follow_intensity, judge_sweep
 from emonet_lightning.evaluation.association import spearman
+from emonet_lightning.evaluation.bootstrap import draws, num_units
 from emonet_lightning.evaluation.columns import Array
+from emonet_lightning.evaluation.degradation import Measure, Sweep, anchor_of, follow_intensity, judge_sweep
 from emonet_lightning.evaluation.estimates import estimate
 from emonet_lightning.ratings.panel import Panel, slots
 from emonet_lightning.robustness.conditions import SEVERITIES, Corruption, Factor
@@ -71,9 +71,10 @@ def measure_faces(
         scores = score(factor.name, count, faces.pictures(factor))
         by_level = scores.reshape(len(faces), len(factor.levels), -1).transpose(1, 0, 2)
         sweep = Sweep(factor.name, factor.levels, factor.undisturbed, by_level, faces.truth(factor), factor.unit)
-        judged = judge_sweep(sweep, weights, human["value"], level)
+        alone = factor.sets == "intensity"  # other faces than the raters saw
+        judged = judge_sweep(sweep, weights, None if alone else human["value"], level)
         found["factors"].append({**judged, "sets": factor.sets, "with": dict(factor.together)})
-        if factor.sets == "intensity":
+        if alone:
             k = len(faces.slugs)
             own = np.einsum("lpkk->lpk", by_level.reshape(len(factor.levels), faces.num_persons, k, k))
             of_persons = draws(faces.num_persons, num_draws, seed)
@@ -103,7 +104,7 @@ def measure_images(
         known = "mean of the raters but one, mean over raters"
         human = human or _anchor_of_raters(pictures, taxonomy, weights, level)
 
-        def measure(scores: Array, truth: Array, weights: Array) -> Array:  # noqa: F811
+        def measure(scores: Array, truth: Array, weights: Array) -> Array:
             return judge_left_out(scores, ratings, weights)["spearman_left_out"]
 
     elif pictures.truth is not None:
@@ -132,7 +133,10 @@ def corrupted(pictures: PictureSet, corruption: Corruption, seed: int) -> Iterat
     for name, source in zip(pictures.names, pictures.sources, strict=True):
         decoded: list[np.ndarray] = []
         for severity in SEVERITIES:
-            yield f"{name} ({corruption.name} {severity})", _corrupted(name, source, decoded, corruption, severity, seed)
+            yield (
+                f"{name} ({corruption.name} {severity})",
+                _corrupted(name, source, decoded, corruption, severity, seed),
+            )
 
 
 def _corrupted(

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from emonet_lightning.data.parts import Part
 from emonet_lightning.data.labels import rater_cube
+from emonet_lightning.data.parts import Part
 from emonet_lightning.data.plan import locate
 from emonet_lightning.decoding import decode_image
 from emonet_lightning.errors import DataError
