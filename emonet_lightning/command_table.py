@@ -56,6 +56,11 @@ COMMANDS = {
         (),
         "one condition of the picture at a time: pose, light, blur, intensity, corruptions",
     ),
+    "evaluate generators": Command(
+        "emonet_lightning.robustness.generators_command:generators_command",
+        (),
+        "train on one generator, test on another; heads that rely on artefacts",
+    ),
     "sweep run": Command(
         "emonet_lightning.sweeping.commands:sweep_run_command",
         ("file",),

@@ -28,6 +28,7 @@ DEFINITIONS = {
     "first_below_anchor": "first level, going outward from the undisturbed one, at which agreement is below the "
     "anchor; surely: its whole interval is; rising and falling: on either side of the undisturbed level",
     "first_loss": "first level at which the interval of the loss lies above 0",
+    "first_half_lost": "first level at which agreement is below half of the undisturbed one",
     "low, high": "percentile interval of bootstrap draws of persons (of pictures where persons are not known)",
 }
 
@@ -180,7 +181,12 @@ def _first_levels(rows: Sequence[Mapping[str, Any]], sweep: Sweep, anchor: float
 
     found: dict[str, Any] = {
         "first_loss": first_levels(sweep.levels, sweep.undisturbed, holds("loss", "low", 0.0, 1)),
+        "first_half_lost": {"falling": None, "rising": None},
     }
+    before = rows[sweep.undisturbed]["agreement"]["value"]
+    if before is not None and before > 0:
+        lost = holds("agreement", "value", before / 2, -1)
+        found["first_half_lost"] = first_levels(sweep.levels, sweep.undisturbed, lost)
     if anchor is not None:
         below, surely = holds("agreement", "value", anchor, -1), holds("agreement", "high", anchor, -1)
         found["undisturbed_below_anchor"] = below[sweep.undisturbed]

@@ -58,9 +58,8 @@ def curves(sweeps: Sequence[Mapping[str, Any]], anchor: Mapping[str, Any] | None
         handles.append(Line2D([], [], color=HUMAN, linestyle="--", label=f"human anchor {anchor['value']:.2f}"))
     handles.append(Line2D([], [], color=GREY, linestyle=":", label="undisturbed level"))
     if judged:
-        handles.append(
-            Line2D([], [], color=_LOST, marker="v", linestyle="", markersize=7, label="first level with a loss")
-        )
+        for style, label in (("v", "first level with a loss"), ("X", "first level with half of it lost")):
+            handles.append(Line2D([], [], color=_LOST, marker=style, linestyle="", markersize=7, label=label))
     legend_below(figure, handles, 3 if columns > 1 else 1)
     return figure
 
@@ -80,11 +79,10 @@ def _curve(axes: Axes, sweep: Mapping[str, Any], anchor: Mapping[str, Any] | Non
         axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(x, value, color=colour, marker=marker, markersize=3.5, linewidth=1.5)
         if part == "agreement":
-            for level in (sweep.get("first_loss") or {}).values():
-                if level is not None:
-                    place = levels.index(level)
-                    axes.plot(place, value[place], "v", color=_LOST, markersize=8, zorder=5)
-    if anchor and "agreement" in sweep["levels"][0]:
+            for key, style in (("first_loss", "v"), ("first_half_lost", "X")):
+                for place in (levels.index(level) for level in sweep[key].values() if level is not None):
+                    axes.plot(place, value[place], style, color=_LOST, markersize=7.5, zorder=5)
+    if anchor and "first_below_anchor" in sweep:
         axes.axhline(anchor["value"], color=HUMAN, linestyle="--", linewidth=1.1)
     axes.set_xticks(x, [f"{level:g}" for level in levels])
     axes.set_ylim(-0.12, 1.05)
@@ -117,7 +115,7 @@ def emotions(sweeps: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Figu
         axes.tick_params(which="minor", length=0)
         bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=25, pad=0.02)
         bar.ax.tick_params(labelsize=8)
-    left.set_yticks(range(len(labels)), [short(labels[row], 34) for row in order], fontsize=7.5)
+    left.set_yticks(range(len(labels)), [short(labels[row], 28) for row in order], fontsize=7.5)
     figure.suptitle(
         "Every emotion at each condition's hardest level (least stable emotions on top)", x=0.01, ha="left", fontsize=12
     )
@@ -145,8 +143,8 @@ def intensity(found: Mapping[str, Any], labels: Sequence[str]) -> Figure:
     left.plot(value[order], y, "o", color=BLUE, markersize=4.5)
     left.axvline(0, color=GREY, linewidth=1)
     left.axvline(found["monotonicity"]["value"], color=ORANGE, linewidth=1.5)
-    left.set_yticks(y, [short(labels[row], 34) for row in order], fontsize=7.5)
-    left.set_xlim(-1.05, 1.05)
+    left.set_yticks(y, [short(labels[row], 28) for row in order], fontsize=7.5)
+    left.set_xlim(min(-0.02, 1.05 * float(np.nanmin(low))), 1.02)
     left.set_ylim(-0.8, len(labels) - 0.2)
     frame(right, "Mean score of the emotion that is shown", "intensity", "score minus score at rest")
     rest = scores - scores[:1]

@@ -92,7 +92,7 @@ def _sweeps(sweeps: Sequence[Mapping[str, Any]], anchor: Mapping[str, Any] | Non
         if below:
             yield (
                 f"**Below the anchor already undisturbed: {', '.join(below)}.** For these the first level below the "
-                "anchor says nothing of the condition; read the first loss."
+                "anchor says nothing of the condition; read where agreement is first lost, and where half of it is."
             )
     rows = []
     for sweep in sweeps:
@@ -105,6 +105,7 @@ def _sweeps(sweeps: Sequence[Mapping[str, Any]], anchor: Mapping[str, Any] | Non
                 estimate(hardest["agreement"]),
                 estimate(hardest["loss"], "difference"),
                 _levels(sweep["first_loss"]),
+                _levels(sweep["first_half_lost"]),
             ]
             if anchor:
                 cells += [first_below(sweep, "first_below_anchor"), first_below(sweep, "first_surely_below_anchor")]
@@ -112,7 +113,7 @@ def _sweeps(sweeps: Sequence[Mapping[str, Any]], anchor: Mapping[str, Any] | Non
         rows.append(cells)
     header = ["condition", "undisturbed", "hardest level", "rank stability there"]
     if judged:
-        header += ["agreement undisturbed", "agreement there", "loss there", "first loss at"]
+        header += ["agreement undisturbed", "agreement there", "loss there", "first loss at", "half lost at"]
         header += ["first below the anchor", "surely below"] if anchor else []
     yield table([*header, "scores that move most there (SD)"], rows)
 
@@ -125,7 +126,7 @@ def first_below(sweep: Mapping[str, Any], key: str) -> str:
 
 
 def _levels(found: Mapping[str, float | None]) -> str:
-    return " and ".join(f"{level:g}" for level in found.values() if level is not None) or "none"
+    return ", ".join(f"{level:g}" for level in found.values() if level is not None) or "none"
 
 
 def _most_shifted(row: Mapping[str, Any], labels: list[str]) -> str:
@@ -177,7 +178,9 @@ def _console_table(part: Mapping[str, Any], key: str) -> Table:
     title += f"; human anchor {number(anchor['value'])}" if anchor else ""
     shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     shown.add_column("condition", no_wrap=True)
-    header = ["hardest level", "ranks kept there"] + (["agrees there", "agrees before", "first loss"] if judged else [])
+    header = ["hardest level", "ranks kept there"] + (
+        ["agrees there", "agrees before", "first loss", "half lost"] if judged else []
+    )
     for column in [*header, *(["below anchor"] if anchor else [])]:
         shown.add_column(column, justify="right", width=max(len(word) for word in column.split()))
     for sweep in part[key]:
@@ -186,7 +189,7 @@ def _console_table(part: Mapping[str, Any], key: str) -> Table:
         if judged:
             undisturbed = next(own for own in sweep["levels"] if own["level"] == sweep["undisturbed"])
             cells += [number(row["agreement"]["value"]), number(undisturbed["agreement"]["value"])]
-            cells += [_levels(sweep["first_loss"])]
+            cells += [_levels(sweep["first_loss"]), _levels(sweep["first_half_lost"])]
         if anchor:
             cells.append(first_below(sweep, "first_below_anchor").replace("undisturbed", "before"))
         shown.add_row(*cells)

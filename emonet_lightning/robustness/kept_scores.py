@@ -47,9 +47,9 @@ class KeptArrays:
 
 
 def heads_digest(bundle: HeadsBundle) -> str:
-    """Hex sha256 of the weights of heads and of what they say of their encoder."""
+    """Hex sha256 of the weights of heads and of their manifest."""
     weights = {name: sha256_bytes(value.cpu().numpy().tobytes()) for name, value in bundle.heads.state_dict().items()}
-    return fingerprint([bundle.encoder, bundle.taxonomy.digest, weights])
+    return fingerprint([bundle.manifest(), weights])
 
 
 def _read(path: Path) -> np.ndarray | None:
