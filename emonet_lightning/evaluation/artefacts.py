@@ -18,8 +18,8 @@ DEFINITIONS = {
     "generator": "share of the variance of a head's score that the generators explain (eta squared)",
     "beyond_labels": "the same of what is left of the score once all labels are taken out by least squares (partial "
     "eta squared); with few images, the first principal components of the labels, one for every ten images",
-    "chance": "mean of that share with the generators shuffled over persons or prompts (within them, where one has "
-    "pictures of several generators)",
+    "chance": "mean of that share with the generators shuffled over persons or prompts; where one of these has "
+    "pictures of several generators, within them, and in rendered faces between the styles of one face",
     "excess": "(share - chance) / (1 - chance): 0 where the generators explain no more than shuffled ones",
     "p, p_holm": "share of the shuffles, the true order counted with them, that reach the share; corrected for the "
     "number of heads (Holm 1979)",
@@ -57,7 +57,7 @@ def artefact_reliance(
         scores: [N, K].
         labels: what is known of the pictures [N, L], NaN: nothing; None: no labels at all.
         codes: generator of each picture [N], 0..G-1.
-        groups: person or prompt of each picture [N].
+        groups: person or prompt of each picture, or number of those that differ by the generator alone [N].
         names: of the generators.
         features: [N, D], for random directions.
         decided: decision values of a probe [N, G].

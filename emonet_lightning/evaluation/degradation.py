@@ -71,7 +71,7 @@ def judge_sweep(
     own = sweep.scores[sweep.undisturbed]
     spread = own.std(axis=0)
     moved = varied(own, weights)
-    before = None if sweep.truth is None else _agreement(own, sweep.truth[sweep.undisturbed], weights, measure)
+    before = None if sweep.truth is None else rank_agreement(own, sweep.truth[sweep.undisturbed], weights, measure)
     whole = np.ones(own.shape[1], dtype=bool)
     rows: list[dict[str, Any]] = []
     for place, value in enumerate(sweep.levels):
@@ -79,7 +79,7 @@ def judge_sweep(
         row: dict[str, Any] = {"level": value}
         if sweep.truth is not None and before is not None:
             truth = sweep.truth[place]
-            found = _agreement(scores, truth, weights, measure)
+            found = rank_agreement(scores, truth, weights, measure)
             row["agreement"] = _summary(found, whole, level)
             row["loss"] = {**difference(before, found, whole, level), "per_emotion": numbers(before[0] - found[0])}
         kept = spearman(scores, own, weights)
@@ -147,15 +147,19 @@ def anchor_of(ratings: Array, truth: Array, weights: Array, level: float = 0.95)
         weights: counts of pictures [1+B, N].
         level: coverage of the interval.
     """
-    found = column_mean(np.stack([_agreement(own, truth, weights) for own in ratings]))
+    found = column_mean(np.stack([rank_agreement(own, truth, weights) for own in ratings]))
     return _summary(found, np.ones(truth.shape[1], dtype=bool), level)
 
 
-def _agreement(scores: Array, truth: Array, weights: Array, measure: Measure = spearman) -> Array:
-    """Agreement [1+B, K]; 0 for a head with one score for all, NaN where the truth does not vary."""
+def rank_agreement(scores: Array, truth: Array, weights: Array, measure: Measure = spearman) -> Array:
+    """Return the agreement of scores and truth [N, K] under counts of pictures [1+B, N].
+
+    Returns:
+        [1+B, K]; 0 for a head that gives all pictures one score, NaN where the truth does not vary.
+    """
     found = measure(scores, truth, weights)
-    known = ~np.isnan(truth).all(axis=0)
-    scored: NDArray[np.bool_] = ~(np.isnan(scores) & ~np.isnan(truth)).any(axis=0) & known
+    known = ~np.isnan(truth)
+    scored = np.asarray(known.any(axis=0) & ~(np.isnan(scores) & known).any(axis=0))
     return count_constant_as_zero(found, varied(truth, weights), scored)
 
 

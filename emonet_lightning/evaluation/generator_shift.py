@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emonet_lightning.errors import DataError
-from emonet_lightning.evaluation.association import spearman
 from emonet_lightning.evaluation.bootstrap import draws
 from emonet_lightning.evaluation.columns import Array
-from emonet_lightning.evaluation.estimates import count_constant_as_zero, difference, estimate, numbers, point, varied
+from emonet_lightning.evaluation.degradation import rank_agreement
+from emonet_lightning.evaluation.estimates import difference, estimate, numbers, point
 from emonet_lightning.evaluation.transfer import chance, permuted_recalls
 
 Codes = NDArray[np.int64]
@@ -98,9 +98,9 @@ def transfer_matrix(
     figures = {}
     for code, rows in enumerate(places):
         weights = draws(len(rows), num_draws, seed, groups[rows].tolist())
-        figures[code] = [_agreement(found[rows], truth[rows], weights) for found in scores]
+        figures[code] = [rank_agreement(found[rows], truth[rows], weights) for found in scores]
         if own is not None:
-            figures[code].append(_agreement(own[rows], truth[rows], weights))
+            figures[code].append(rank_agreement(own[rows], truth[rows], weights))
     whole = np.ones(truth.shape[1], dtype=bool)
 
     def cell(values: Array) -> dict[str, Any]:
@@ -183,9 +183,3 @@ def _ridge(features: Array, truth: Array, others: Array) -> Array:
         if rows.sum() > 2:
             found[:, k] = RidgeCV(_PENALTIES).fit(x[rows], truth[rows, k]).predict(z)
     return found
-
-
-def _agreement(scores: Array, truth: Array, weights: Array) -> Array:
-    known = ~np.isnan(truth)
-    scored = ~(np.isnan(scores) & known).any(axis=0) & known.any(axis=0)
-    return count_constant_as_zero(spearman(scores, truth, weights), varied(truth, weights), scored)

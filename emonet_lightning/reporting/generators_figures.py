@@ -117,6 +117,6 @@ def reliance(content: Mapping[str, Any]) -> Figure:
 
 
 def _bounds(axes: Axes, entries: Sequence[Mapping[str, Any]]) -> None:
-    axes.set_yticks(range(len(entries)), [short(entry["name"], 44) for entry in entries], fontsize=7.5)
+    axes.set_yticks(range(len(entries)), [short(entry["name"], 28) for entry in entries], fontsize=7.5)
     axes.set_ylim(-0.8, len(entries) - 0.2)
     axes.set_xlim(0, None)

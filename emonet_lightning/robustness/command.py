@@ -20,14 +20,13 @@ from emonet_lightning.evaluation.degradation import DEFINITIONS
 from emonet_lightning.io import make_folder, read_json, write_json
 from emonet_lightning.progress import progress_bar
 from emonet_lightning.robustness import conditions
-from emonet_lightning.robustness.conditions import SEVERITIES, Corruption, Factor, names, table
+from emonet_lightning.robustness.conditions import SEVERITIES, Corruption, Factor, names, pictures_digest, table
 from emonet_lightning.robustness.kept_scores import KeptArrays
 from emonet_lightning.robustness.measuring import measure_faces, measure_images
 from emonet_lightning.robustness.picture_sets import PictureSet, read_pictures
 from emonet_lightning.robustness.rendered import Faces
 from emonet_lightning.robustness.scoring import Heads, scorer
 from emonet_lightning.synthesis.expressions import load_expressions
-from emonet_lightning.synthesis.faces import code_digest
 from emonet_lightning.synthesis.renderer import IMAGE_SIZE, MAX_SIZE, MIN_SIZE
 
 SCHEMA = "emonet_lightning robustness 1"
@@ -130,10 +129,10 @@ def robustness_command(
     with progress_bar("robustness", total, "pictures", progress) as advance:
         if rendered is not None:
             columns = [trained.slugs.index(slug) for slug in rendered.slugs]
-            of = [code_digest(), table()["factors"], num_persons, seed, size, rendered.slugs]
+            of = [pictures_digest(), num_persons, seed, size, rendered.slugs]
             content["faces"] = measure_faces(rendered, chosen, scorer(trained, kept, of, columns, advance), **shared)
         if pictures is not None:
-            of = [table()["corruptions"], pictures.digest, seed]
+            of = [pictures_digest(), pictures.digest, seed]
             score = scorer(trained, kept, of, None, advance)
             content["images"] = measure_images(pictures, worse, score, trained.taxonomy, **shared)
     write_robustness_report(folder, content)

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib import resources
+from importlib import metadata, resources
 from typing import Any, NamedTuple
 
 from emonet_lightning.errors import UsageError, nearest
+from emonet_lightning.io import fingerprint, sha256_bytes
+from emonet_lightning.synthesis.faces import code_digest
 from emonet_lightning.yaml_files import parse_yaml
 
 Value = float | int | str
 SEVERITIES = (0, 1, 2, 3, 4, 5)
 """0 is the picture as it is."""
+_FILES = ("conditions.yaml", "corruptions.py", "picture_sets.py", "rendered.py")
 
 
 class Factor(NamedTuple):
@@ -42,6 +45,14 @@ def table() -> dict[str, Any]:
     text = (resources.files("emonet_lightning.robustness") / "conditions.yaml").read_text()
     content: dict[str, Any] = parse_yaml(text, "conditions")
     return content
+
+
+@cache
+def pictures_digest() -> str:
+    """Digest of all that decides how a condition changes a picture."""
+    package = resources.files("emonet_lightning.robustness")
+    files = [sha256_bytes((package / name).read_bytes()) for name in _FILES]
+    return fingerprint([files, code_digest(), metadata.version("albumentations")])
 
 
 def factors(chosen: Iterable[str] | None = None) -> list[Factor]:

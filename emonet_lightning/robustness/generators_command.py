@@ -12,9 +12,8 @@ generators.json (`schema`: emonet_lightning generators 1; undefined figures are 
     reliance      [{slug, name, ...}] of `evaluation.artefacts.artefact_reliance`, the most reliant head first
 """
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,12 +25,10 @@ from emonet_lightning.progress import progress_bar
 from emonet_lightning.robustness.conditions import names as read_names
 from emonet_lightning.robustness.conditions import table
 from emonet_lightning.robustness.generator_names import codes_of, generators_of
+from emonet_lightning.robustness.generator_sets import Measured, given_pictures, rendered_styles
 from emonet_lightning.robustness.kept_scores import KeptArrays
-from emonet_lightning.robustness.picture_sets import PictureSet, pixels_of, read_pictures
-from emonet_lightning.robustness.rendered import Faces
+from emonet_lightning.robustness.picture_sets import read_pictures
 from emonet_lightning.robustness.scoring import Heads
-from emonet_lightning.synthesis.expressions import load_expressions
-from emonet_lightning.synthesis.faces import code_digest
 from emonet_lightning.synthesis.renderer import IMAGE_SIZE
 
 SCHEMA = "emonet_lightning generators 1"
@@ -47,19 +44,6 @@ DEFINITIONS = artefacts.DEFINITIONS | {
     "names rightly; persons or prompts are never on both sides",
     "low, high": "percentile interval of bootstrap draws of persons or prompts (of pictures where they are not known)",
 }
-
-
-class Measured(NamedTuple):
-    """Pictures of G generators with features and labels."""
-
-    names: list[str]
-    codes: np.ndarray
-    groups: np.ndarray
-    features: np.ndarray
-    truth: np.ndarray | None
-    """[N, K] of the heads' emotions."""
-    about: dict[str, Any]
-    """What the report says of the pictures."""
 
 
 def generators_command(
@@ -78,7 +62,7 @@ def generators_command(
     size: int = IMAGE_SIZE,
     num_folds: int = 5,
     num_draws: int = 200,
-    num_permutations: int = 1000,
+    num_permutations: int = 4000,
     seed: int = 0,
     level: float = 0.95,
     weights: str | None = None,
@@ -102,7 +86,7 @@ def generators_command(
         groups: CSV file (image, group) of the person or prompt of each image.
         split: of a packed set.
         styles: of the renderer, as `plain,soft`; all by default.
-        num_persons: rendered persons of each style; each shows every emotion.
+        num_persons: rendered persons, the same in all styles; each shows every emotion.
         size: of the rendered pictures, pixels.
         num_folds: for training and testing within one generator, and of the probe.
         num_draws: bootstrap draws.
@@ -142,11 +126,11 @@ def generators_command(
     trained = Heads("evaluate generators", run, heads, device, weights)
     kept = KeptArrays(Path(out), trained.digest)
     if images is None:
-        measured = _rendered(trained, kept, chosen, num_persons, seed, size, progress)
+        measured = rendered_styles(trained, kept, chosen, num_persons, seed, size, progress)
     else:
         pictures = read_pictures(images, trained.taxonomy, ratings, groups, split)
         found, where = generators_of(pictures, generators, generator_field, patterns)
-        measured = _given(trained, kept, pictures, *codes_of(found, where), where, progress)
+        measured = given_pictures(trained, kept, pictures, *codes_of(found, where), where, progress)
     make_folder(out)
     options = {
         **{name: value if name == "generator-field" or name == "split" else value and Path(value).name
@@ -184,7 +168,7 @@ def judge_generators(
     *,
     num_folds: int = 5,
     num_draws: int = 200,
-    num_permutations: int = 1000,
+    num_permutations: int = 4000,
     seed: int = 0,
     level: float = 0.95,
     progress: bool = False,
@@ -204,7 +188,7 @@ def judge_generators(
             scores,
             measured.truth,
             codes,
-            groups,
+            groups if measured.same is None else measured.same,
             names,
             features=features,
             decided=decided,
@@ -227,94 +211,3 @@ def judge_generators(
         "probe": probe,
         "reliance": sorted(named, key=lambda entry: (entry["p_holm"] > 0.05, -entry["excess"])),
     }
-
-
-def _rendered(
-    trained: Heads, kept: KeptArrays, styles: list[str], num_persons: int, seed: int, size: int, progress: bool
-) -> Measured:
-    shown = [slug for slug in trained.slugs if slug in load_expressions().slugs]
-    if len(shown) < 2:
-        raise UsageError(
-            f"evaluate generators: rendered faces show the emotions of emonet40, of which taxonomy "
-            f"'{trained.taxonomy.name}' has {len(shown)}; give --images DIR"
-        )
-    sets = [Faces(num_persons, seed, size, shown, number * num_persons) for number in range(len(styles))]
-    total = sum(len(faces) for faces in sets)
-    features = []
-    with progress_bar("encode", total, "pictures", progress) as advance:
-        for style, faces in zip(styles, sets, strict=True):
-            changes = table()["styles"][style]
-            of = [code_digest(), changes, num_persons, seed, size, shown, faces.first_person]
-            pictures = faces.styled(style, changes)
-            features.append(_features(trained, kept, style, len(faces), of, pictures, advance))
-    truth = np.full((total, len(trained.slugs)), np.nan)
-    columns = [trained.slugs.index(slug) for slug in shown]
-    truth[:, columns] = np.concatenate([faces.intensities for faces in sets])
-    persons = np.concatenate([faces.persons for faces in sets])
-    about = {
-        "name": "rendered faces",
-        "source": "styles of the renderer; no person is in two of them",
-        "num_images": total,
-        "num_left_out": 0,
-        "num_groups": len(np.unique(persons)),
-        "truth": "planted intensities",
-    }
-    codes = np.repeat(np.arange(len(styles)), [len(faces) for faces in sets])
-    return Measured(styles, codes, persons, np.concatenate(features), truth, about)
-
-
-def _given(
-    trained: Heads,
-    kept: KeptArrays,
-    pictures: PictureSet,
-    names: list[str],
-    codes: np.ndarray,
-    rows: np.ndarray,
-    where: str,
-    progress: bool,
-) -> Measured:
-    chosen = [(pictures.names[row], pictures.sources[row]) for row in rows]
-
-    def decoded() -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
-        for name, source in chosen:
-            yield name, lambda name=name, source=source: pixels_of(name, source)  # type: ignore[misc]
-
-    with progress_bar("encode", len(rows), "pictures", progress) as advance:
-        of = [pictures.digest, rows.tolist()]
-        features = _features(trained, kept, "images", len(rows), of, decoded(), advance)
-    own = [None] * len(rows) if pictures.groups is None else [pictures.groups[row] for row in rows]
-    keys = [("single", n) if group is None else ("group", group) for n, group in enumerate(own)]
-    known: dict[object, int] = {}
-    groups = np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
-    about = {
-        "name": pictures.path.name,
-        "source": where,
-        "num_images": len(rows),
-        "num_left_out": len(pictures.names) - len(rows),
-        "num_groups": None if pictures.groups is None else len(known),
-        "truth": None if pictures.truth is None else "raters' mean, or labels of the set",
-    }
-    truth = None if pictures.truth is None else pictures.truth[rows]
-    return Measured(names, codes, groups, features, truth, about)
-
-
-def _features(
-    trained: Heads,
-    kept: KeptArrays,
-    name: str,
-    count: int,
-    of: Any,
-    pictures: Iterator[tuple[str, Callable[[], Any]]],
-    advance: Callable[[int], None],
-) -> np.ndarray:
-    computed = False
-
-    def compute() -> np.ndarray:
-        nonlocal computed
-        computed = True
-        return trained.features(pictures, count, advance)
-
-    found = kept.get(name, (count, -1), [name, count, of], compute)
-    if not computed:
-        advance(count)
-    return found

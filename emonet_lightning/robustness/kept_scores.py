@@ -25,7 +25,14 @@ class KeptArrays:
         self.folder = Path(out) / FOLDER
         self.source = source
 
-    def get(self, name: str, shape: tuple[int, ...], of: Any, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    def get(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        of: Any,
+        compute: Callable[[], np.ndarray],
+        was_kept: Callable[[], None] = lambda: None,
+    ) -> np.ndarray:
         """Return the array of that name, computed only where no whole one of the same source is there.
 
         Args:
@@ -33,11 +40,13 @@ class KeptArrays:
             shape: that it must have; -1 fits any length.
             of: what else decides about it, as primitives.
             compute: makes it.
+            was_kept: called where it need not be.
         """
         digest = fingerprint([self.source, of])
         path = self.folder / f"{name}-{digest[:16]}.npy"
         kept = _read(path)
         if kept is not None and _fits(kept.shape, shape):
+            was_kept()
             return kept
         found = compute()
         stream = io.BytesIO()

@@ -42,15 +42,12 @@ class Faces:
         seed: of persons, expressions and scenes.
         size: of the pictures, pixels.
         slugs: emotions that are shown, all of the table of displays by default.
-        first_person: number of the first person, so that several sets share none.
     """
 
-    def __init__(
-        self, num_persons: int, seed: int, size: int, slugs: list[str] | None = None, first_person: int = 0
-    ) -> None:
+    def __init__(self, num_persons: int, seed: int, size: int, slugs: list[str] | None = None) -> None:
         self.slugs = slugs or load_expressions().slugs
-        self.num_persons, self.seed, self.size, self.first_person = num_persons, seed, size, first_person
-        self.persons = [first_person + row // len(self.slugs) for row in range(len(self))]
+        self.num_persons, self.seed, self.size = num_persons, seed, size
+        self.persons = [row // len(self.slugs) for row in range(len(self))]
 
     def __len__(self) -> int:
         return self.num_persons * len(self.slugs)

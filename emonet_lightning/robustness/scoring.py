@@ -94,16 +94,13 @@ def scorer(
     """
 
     def score(condition: str, count: int, pictures: Pictures) -> Array:
-        computed = False
-
-        def compute() -> np.ndarray:
-            nonlocal computed
-            computed = True
-            return heads.scores(heads.features(pictures, count, advance))
-
-        found = kept.get(condition, (count, len(heads.slugs)), [condition, count, of], compute)
-        if not computed:
-            advance(count)
+        found = kept.get(
+            condition,
+            (count, len(heads.slugs)),
+            [condition, count, of],
+            lambda: heads.scores(heads.features(pictures, count, advance)),
+            lambda: advance(count),
+        )
         return found if columns is None else found[:, columns]
 
     return score
