@@ -65,6 +65,13 @@ def legend_below(figure: Figure, handles: Sequence[Any], num_columns: int = 3) -
         figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=num_columns, frameon=False)
 
 
+def leave_room(figure: Figure) -> None:
+    """Leave room on the left: long names of emotions are a little wider than the layout reckons."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(rect=(0.025, 0.0, 0.975, 1.0))
+
+
 def png(figure: Figure) -> bytes:
     """Render as PNG; equal figures give equal bytes."""
     buffer = io.BytesIO()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from emonet_lightning.reporting.drawing import BLUE, DARK, GREY, ORANGE, frame, legend_below, save, short
+from emonet_lightning.reporting.drawing import BLUE, DARK, GREY, ORANGE, frame, leave_room, legend_below, save, short
 
 _SURE = 0.05
 
@@ -95,6 +95,7 @@ def reliance(content: Mapping[str, Any]) -> Figure:
     entries: Sequence[Mapping[str, Any]] = content["reliance"]
     entries = sorted(entries, key=lambda entry: entry["beyond_labels"])
     figure = Figure(figsize=(9.5, 2.0 + 0.21 * len(entries)), layout="constrained")
+    leave_room(figure)
     axes = figure.subplots()
     known = content["images"]["truth"] is not None
     frame(axes, "How much of each head's score the generator explains", "share of variance", "")

@@ -10,7 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from emonet_lightning.reporting.drawing import BLUE, DARK, GREY, HUMAN, ORANGE, frame, legend_below, save, short
+from emonet_lightning.reporting.drawing import (
+    BLUE,
+    DARK,
+    GREY,
+    HUMAN,
+    ORANGE,
+    frame,
+    leave_room,
+    legend_below,
+    save,
+    short,
+)
 
 _PER_ROW = 4
 _LOST = "#D55E00"
@@ -97,6 +108,7 @@ def emotions(sweeps: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Figu
     order = np.argsort(np.nanmean(kept, axis=1))
     height = 2.6 + 0.21 * len(labels)
     figure = Figure(figsize=(4.4 + 0.84 * len(sweeps), height), layout="constrained")
+    leave_room(figure)
     left, right = figure.subplots(1, 2, sharey=True)
     largest = float(np.nanmax(np.abs(shift))) if np.isfinite(shift).any() else 1.0
     panels = (
@@ -113,7 +125,8 @@ def emotions(sweeps: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Figu
         axes.set_xticks(np.arange(len(sweeps) - 1) + 0.5, minor=True)
         axes.grid(which="minor", axis="x", color="white", linewidth=1)
         axes.tick_params(which="minor", length=0)
-        bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=25, pad=0.02)
+        beyond = "both" if np.nanmax(np.abs(values)) > high else "neither"
+        bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=25, pad=0.02, extend=beyond)
         bar.ax.tick_params(labelsize=8)
     left.set_yticks(range(len(labels)), [short(labels[row], 28) for row in order], fontsize=7.5)
     figure.suptitle(
@@ -135,6 +148,7 @@ def intensity(found: Mapping[str, Any], labels: Sequence[str]) -> Figure:
     high = _matrix([found["monotonicity"]["per_emotion_high"]])[:, 0]
     scores = _matrix(found["mean_score"]).T
     figure = Figure(figsize=(11, 2.2 + 0.2 * len(labels)), layout="constrained")
+    leave_room(figure)
     left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
     order = np.argsort(value)
     frame(left, "Score against intensity, within each person", "Spearman correlation, mean over persons", "")
@@ -160,7 +174,9 @@ def intensity(found: Mapping[str, Any], labels: Sequence[str]) -> Figure:
 
 
 def _unit(sweep: Mapping[str, Any]) -> str:
-    return short(sweep.get("unit", ""), 40) if "setting" not in sweep else f"severity ({sweep['setting']})"
+    if "setting" not in sweep:
+        return short(sweep.get("unit", ""), 40)
+    return f"severity: {sweep['setting']}, {sweep['values'][0]:g} to {sweep['values'][-1]:g}"
 
 
 def _matrix(columns: Sequence[Sequence[float | None]]) -> Any:

@@ -182,7 +182,7 @@ def _console_table(part: Mapping[str, Any], key: str) -> Table:
         ["agrees there", "agrees before", "first loss", "half lost"] if judged else []
     )
     for column in [*header, *(["below anchor"] if anchor else [])]:
-        shown.add_column(column, justify="right", width=max(len(word) for word in column.split()))
+        shown.add_column(column, justify="right", width=max(6, *(len(word) for word in column.split())))
     for sweep in part[key]:
         row = hardest_level(sweep)
         cells = [sweep["name"], f"{row['level']:g}", number(row["stability"]["value"])]
