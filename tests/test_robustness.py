@@ -82,11 +82,16 @@ def test_a_head_that_goes_blind_in_the_dark_shows_at_the_exposure_at_which_pictu
 
 def test_raters_of_the_undisturbed_faces_are_the_anchor_where_none_is_given(faces):
     blur = conditions.factors(["blur"])
-    found = measure_faces(faces, blur, stand_in(faces.intensities, lambda *_: False), num_draws=10)
-    ratings, truth = faces.ratings(), faces.intensities
-    own = [stats.spearmanr(given[:, k], truth[:, k]).statistic for given in ratings for k in range(6)]
-    assert found["anchor"]["value"] == pytest.approx(np.nan_to_num(own).mean(), abs=0.02)
-    assert "simulated rater" in found["anchor"]["source"]
+    found = measure_faces(faces, blur, stand_in(faces.intensities, lambda *_: False, noise=0), num_draws=10)
+    ratings = faces.ratings()[:4]
+    others = [np.delete(ratings, r, axis=0).mean(axis=0) for r in range(4)]
+    own = [stats.spearmanr(ratings[r][:, k], others[r][:, k]).statistic for r in range(4) for k in range(6)]
+    assert found["anchor"]["value"] == pytest.approx(np.mean(own))
+    truth = faces.intensities
+    heads = [stats.spearmanr(truth[:, k], others[r][:, k]).statistic for r in range(4) for k in range(6)]
+    level = judged(found, "blur")["levels"][3]
+    assert level["with_raters"]["value"] == pytest.approx(np.mean(heads))
+    assert level["agreement"]["value"] == pytest.approx(1)
 
 
 def test_scores_that_are_wiped_count_as_no_agreement_and_are_not_left_out():

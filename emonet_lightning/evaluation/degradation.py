@@ -20,13 +20,16 @@ DEFINITIONS = {
     "agreement": "Spearman correlation of an emotion's scores with what is known of the same pictures (planted "
     "intensities, or the raters' mean), over the pictures of one level; mean over emotions; a head that gives all "
     "pictures one score counts as 0",
+    "with_raters": "the same with the mean of the simulated raters but one, mean over who is left out; this is "
+    "compared with the anchor, for which each rater is compared with the others; raters see the undisturbed face",
     "stability": "Spearman correlation of an emotion's scores at a level with its scores of the same pictures "
     "undisturbed: 1 where the order of pictures is kept",
     "loss": "agreement undisturbed minus agreement at the level, paired on the same draws; mean over emotions",
     "shift": "mean change of an emotion's score against the same pictures undisturbed, in units of the score; "
     "shift_in_sd: over the standard deviation of the undisturbed scores",
-    "first_below_anchor": "first level, going outward from the undisturbed one, at which agreement is below the "
-    "anchor; surely: its whole interval is; rising and falling: on either side of the undisturbed level",
+    "first_below_anchor": "first level, going outward from the undisturbed one, at which agreement (of rendered faces: "
+    "with_raters) is below the anchor; surely: its whole interval is; rising and falling: on either side of the "
+    "undisturbed level",
     "first_loss": "first level at which the interval of the loss lies above 0",
     "first_half_lost": "first level at which agreement is below half of the undisturbed one",
     "low, high": "percentile interval of bootstrap draws of persons (of pictures where persons are not known)",
@@ -53,7 +56,12 @@ class Sweep(NamedTuple):
 
 
 def judge_sweep(
-    sweep: Sweep, weights: Array, anchor: float | None = None, level: float = 0.95, measure: Measure = spearman
+    sweep: Sweep,
+    weights: Array,
+    anchor: float | None = None,
+    level: float = 0.95,
+    measure: Measure = spearman,
+    ratings: Array | None = None,
 ) -> dict[str, Any]:
     """Return agreement, stability and shift at every level, and the first levels at which something is lost.
 
@@ -63,10 +71,11 @@ def judge_sweep(
         anchor: agreement of humans; None: nothing is compared with it.
         level: coverage of the intervals.
         measure: of agreement.
+        ratings: of the undisturbed pictures [R, N, K]; the anchor is then compared with the agreement with the raters.
 
     Returns:
-        `levels` (each with `level`, `stability`, `shift`, `shift_in_sd`, and with truth `agreement` and `loss`),
-        `undisturbed` and the first levels.
+        `levels` (each with `level`, `stability`, `shift`, `shift_in_sd`, with truth `agreement` and `loss`, with
+        ratings `with_raters`), `undisturbed` and the first levels.
     """
     own = sweep.scores[sweep.undisturbed]
     spread = own.std(axis=0)
@@ -82,6 +91,8 @@ def judge_sweep(
             found = rank_agreement(scores, truth, weights, measure)
             row["agreement"] = _summary(found, whole, level)
             row["loss"] = {**difference(before, found, whole, level), "per_emotion": numbers(before[0] - found[0])}
+        if ratings is not None:
+            row["with_raters"] = _summary(against_raters(scores, ratings, weights), whole, level)
         kept = spearman(scores, own, weights)
         row["stability"] = _summary(count_constant_as_zero(kept, moved, moved), whole, level)
         change = ratio(weights @ (scores - own), weights.sum(axis=1)[:, None])
@@ -138,17 +149,29 @@ def follow_intensity(scores: Array, levels: Sequence[float], weights: Array, lev
     }
 
 
-def anchor_of(ratings: Array, truth: Array, weights: Array, level: float = 0.95) -> dict[str, Any]:
-    """Return the agreement of single raters with the truth that heads are compared with, mean over raters.
+def anchor_of(ratings: Array, weights: Array, level: float = 0.95) -> dict[str, Any]:
+    """Return the agreement of each rater with the mean of the others, mean over raters.
 
     Args:
-        ratings: [R, N, K].
-        truth: [N, K].
+        ratings: [R, N, K], all raters of all pictures.
         weights: counts of pictures [1+B, N].
         level: coverage of the interval.
     """
-    found = column_mean(np.stack([rank_agreement(own, truth, weights) for own in ratings]))
-    return _summary(found, np.ones(truth.shape[1], dtype=bool), level)
+    each = [rank_agreement(own, others, weights) for own, others in zip(ratings, _others(ratings), strict=True)]
+    return _summary(column_mean(np.stack(each)), np.ones(ratings.shape[2], dtype=bool), level)
+
+
+def against_raters(scores: Array, ratings: Array, weights: Array) -> Array:
+    """Return the agreement [1+B, K] of scores with the mean of the raters but one, mean over who is left out.
+
+    That is like for like with `anchor_of`: a rater, too, is compared with all others.
+    """
+    return column_mean(np.stack([rank_agreement(scores, others, weights) for others in _others(ratings)]))
+
+
+def _others(ratings: Array) -> Array:
+    """Mean of the other raters of each rater [R, N, K]."""
+    return (ratings.sum(axis=0) - ratings) / (len(ratings) - 1)
 
 
 def rank_agreement(scores: Array, truth: Array, weights: Array, measure: Measure = spearman) -> Array:
@@ -192,7 +215,8 @@ def _first_levels(rows: Sequence[Mapping[str, Any]], sweep: Sweep, anchor: float
         lost = holds("agreement", "value", before / 2, -1)
         found["first_half_lost"] = first_levels(sweep.levels, sweep.undisturbed, lost)
     if anchor is not None:
-        below, surely = holds("agreement", "value", anchor, -1), holds("agreement", "high", anchor, -1)
+        part = "with_raters" if "with_raters" in rows[0] else "agreement"
+        below, surely = holds(part, "value", anchor, -1), holds(part, "high", anchor, -1)
         found["undisturbed_below_anchor"] = below[sweep.undisturbed]
         found["first_below_anchor"] = first_levels(sweep.levels, sweep.undisturbed, below)
         found["first_surely_below_anchor"] = first_levels(sweep.levels, sweep.undisturbed, surely)

@@ -25,6 +25,7 @@ from emonet_lightning.reporting.drawing import (
 
 _PER_ROW = 4
 _LOST = "#D55E00"
+_RATERS = "#009E73"
 
 
 def draw(folder: Path, content: Mapping[str, Any]) -> list[str]:
@@ -63,6 +64,8 @@ def curves(sweeps: Sequence[Mapping[str, Any]], anchor: Mapping[str, Any] | None
     handles: list[Any] = []
     if judged:
         handles.append(Line2D([], [], color=BLUE, marker="o", markersize=4, label="agreement with the known truth"))
+    if any("with_raters" in sweep["levels"][0] for sweep in sweeps):
+        handles.append(Line2D([], [], color=_RATERS, marker="D", markersize=4, label="agreement with simulated raters"))
     handles.append(Line2D([], [], color=ORANGE, marker="s", markersize=4, label="rank stability (against undisturbed)"))
     handles.append(Patch(color=GREY, alpha=0.3, label="interval"))
     if judged and anchor:
@@ -80,7 +83,7 @@ def _curve(axes: Axes, sweep: Mapping[str, Any], anchor: Mapping[str, Any] | Non
     x = np.arange(len(levels))
     frame(axes, sweep["name"].replace("_", " "), _unit(sweep), "mean over emotions" if is_first else "")
     axes.axvline(levels.index(sweep["undisturbed"]), color=GREY, linestyle=":", linewidth=1.2)
-    for part, colour, marker in (("stability", ORANGE, "s"), ("agreement", BLUE, "o")):
+    for part, colour, marker in (("stability", ORANGE, "s"), ("with_raters", _RATERS, "D"), ("agreement", BLUE, "o")):
         if part not in sweep["levels"][0]:
             continue
         value, low, high = (

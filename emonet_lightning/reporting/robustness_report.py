@@ -94,6 +94,7 @@ def _sweeps(sweeps: Sequence[Mapping[str, Any]], anchor: Mapping[str, Any] | Non
                 f"**Below the anchor already undisturbed: {', '.join(below)}.** For these the first level below the "
                 "anchor says nothing of the condition; read where agreement is first lost, and where half of it is."
             )
+    with_raters = any("with_raters" in sweep["levels"][0] for sweep in sweeps)
     rows = []
     for sweep in sweeps:
         hardest = hardest_level(sweep)
@@ -108,12 +109,14 @@ def _sweeps(sweeps: Sequence[Mapping[str, Any]], anchor: Mapping[str, Any] | Non
                 _levels(sweep["first_half_lost"]),
             ]
             if anchor:
+                cells += [estimate(undisturbed["with_raters"])] if "with_raters" in undisturbed else ["-"] * with_raters
                 cells += [first_below(sweep, "first_below_anchor"), first_below(sweep, "first_surely_below_anchor")]
         cells.append(_most_shifted(hardest, labels))
         rows.append(cells)
     header = ["condition", "undisturbed", "hardest level", "rank stability there"]
     if judged:
         header += ["agreement undisturbed", "agreement there", "loss there", "first loss at", "half lost at"]
+        header += ["with the raters undisturbed"] * with_raters if anchor else []
         header += ["first below the anchor", "surely below"] if anchor else []
     yield table([*header, "scores that move most there (SD)"], rows)
 

@@ -25,7 +25,8 @@ Pictures = Iterable[tuple[str, Callable[[], Any]]]
 """Names, and what makes each picture: encoded, or pixels."""
 Score = Callable[[str, int, Pictures], Array]
 """From the name of a condition, the number of pictures and the pictures to scores [n, K] in their order."""
-ONE_RATER = "one simulated rater, who sees the undisturbed face, against the planted intensities; mean over {} raters"
+ONE_RATER = "each of {} simulated raters, who see the undisturbed face, against the mean of the others"
+_NUM_RATERS = 4  # as many as rate an image of the released ratings
 EACH_RATER = "each rater of the pictures against the mean of the others, mean over {} raters"
 
 
@@ -51,9 +52,9 @@ def measure_faces(
         level: coverage of the intervals.
     """
     weights = draws(len(faces), num_draws, seed, faces.persons)
+    ratings = faces.ratings()[:_NUM_RATERS]
     if anchor is None:
-        ratings = faces.ratings()
-        human = {**anchor_of(ratings, faces.intensities, weights, level), "source": ONE_RATER.format(len(ratings))}
+        human = {**anchor_of(ratings, weights, level), "source": ONE_RATER.format(len(ratings))}
     else:
         human = {"value": anchor[0], "source": anchor[1]}
     found: dict[str, Any] = {
@@ -72,7 +73,8 @@ def measure_faces(
         by_level = scores.reshape(len(faces), len(factor.levels), -1).transpose(1, 0, 2)
         sweep = Sweep(factor.name, factor.levels, factor.undisturbed, by_level, faces.truth(factor), factor.unit)
         alone = factor.sets == "intensity"  # other faces than the raters saw
-        judged = judge_sweep(sweep, weights, None if alone else human["value"], level)
+        compared: dict[str, Any] = {} if alone else {"anchor": human["value"], "ratings": ratings}
+        judged = judge_sweep(sweep, weights, level=level, **compared)
         found["factors"].append({**judged, "sets": factor.sets, "with": dict(factor.together)})
         if alone:
             k = len(faces.slugs)
