@@ -218,6 +218,7 @@ def _first_levels(rows: Sequence[Mapping[str, Any]], sweep: Sweep, anchor: float
         part = "with_raters" if "with_raters" in rows[0] else "agreement"
         below, surely = holds(part, "value", anchor, -1), holds(part, "high", anchor, -1)
         found["undisturbed_below_anchor"] = below[sweep.undisturbed]
+        found["undisturbed_surely_below_anchor"] = surely[sweep.undisturbed]
         found["first_below_anchor"] = first_levels(sweep.levels, sweep.undisturbed, below)
         found["first_surely_below_anchor"] = first_levels(sweep.levels, sweep.undisturbed, surely)
     return found

@@ -125,7 +125,7 @@ def first_below(sweep: Mapping[str, Any], key: str) -> str:
     """Return the first levels below the anchor in words."""
     if key not in sweep:
         return "-"
-    return "undisturbed" if sweep["undisturbed_below_anchor"] else _levels(sweep[key])
+    return "undisturbed" if sweep[key.replace("first", "undisturbed", 1)] else _levels(sweep[key])
 
 
 def _levels(found: Mapping[str, float | None]) -> str:
@@ -179,10 +179,10 @@ def _console_table(part: Mapping[str, Any], key: str) -> Table:
     anchor = part["anchor"] if judged else None
     title = "Rendered faces" if key == "factors" else f"Corruptions of {part['name']}"
     title += f"; human anchor {number(anchor['value'])}" if anchor else ""
-    shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0)
     shown.add_column("condition", no_wrap=True)
     header = ["hardest level", "ranks kept there"] + (
-        ["agrees there", "agrees before", "first loss", "half lost"] if judged else []
+        ["agrees there", "agrees at start", "first loss", "half lost"] if judged else []
     )
     for column in [*header, *(["below anchor"] if anchor else [])]:
         shown.add_column(column, justify="right", width=max(6, *(len(word) for word in column.split())))
@@ -194,6 +194,6 @@ def _console_table(part: Mapping[str, Any], key: str) -> Table:
             cells += [number(row["agreement"]["value"]), number(undisturbed["agreement"]["value"])]
             cells += [_levels(sweep["first_loss"]), _levels(sweep["first_half_lost"])]
         if anchor:
-            cells.append(first_below(sweep, "first_below_anchor").replace("undisturbed", "before"))
+            cells.append(first_below(sweep, "first_below_anchor").replace("undisturbed", "start"))
         shown.add_row(*cells)
     return shown
