@@ -116,7 +116,7 @@ def robustness_command(
         "heads": trained.describe(),
         "options": {
             "factors": [factor.name for factor in chosen], "num_persons": num_persons, "size": size,
-            "images": None if pictures is None else pictures.path.name, "faces": faces,
+            "images": None if pictures is None else pictures.name, "faces": faces,
             "corruptions": [corruption.name for corruption in worse] if pictures else [],
             "ratings": ratings and Path(ratings).name, "groups": groups and Path(groups).name, "split": split,
             "anchor": None if human is None else human[1], "num_draws": num_draws, "seed": seed, "level": level,

@@ -94,7 +94,7 @@ def given_pictures(
     own = None if pictures.groups is None else [pictures.groups[row] for row in rows]
     groups, num_groups = unit_codes(len(rows), own)
     about = {
-        "name": pictures.path.name,
+        "name": pictures.name,
         "source": where,
         "num_images": len(rows),
         "num_left_out": len(pictures.names) - len(rows),

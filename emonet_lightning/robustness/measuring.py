@@ -112,7 +112,7 @@ def measure_images(
     elif pictures.truth is not None:
         known = "labels of the set"
     found: dict[str, Any] = {
-        "name": pictures.path.name,
+        "name": pictures.name,
         "num_images": num,
         "num_groups": num_units(num, pictures.groups) if pictures.groups else None,
         "truth": None if pictures.truth is None else known,

@@ -42,6 +42,11 @@ class PictureSet(NamedTuple):
     """Of the packed set."""
 
     @property
+    def name(self) -> str:
+        """What reports call them."""
+        return self.path.name if self.packed is None else self.packed.name
+
+    @property
     def digest(self) -> str:
         """Digest of names and contents (of a folder: of names, sizes and times)."""
         if self.packed is not None:
