@@ -65,6 +65,16 @@ COMMANDS = {
         (),
         "agreement and calibration by group of images (ethnicity, age, gender, any), gaps with intervals",
     ),
+    "evaluate robustness": Command(
+        "emonet_lightning.robustness.command:robustness_command",
+        (),
+        "one condition of the picture at a time: pose, light, blur, intensity, corruptions",
+    ),
+    "evaluate generators": Command(
+        "emonet_lightning.robustness.generators_command:generators_command",
+        (),
+        "train on one generator, test on another; heads that rely on artefacts",
+    ),
     "sweep run": Command(
         "emonet_lightning.sweeping.commands:sweep_run_command",
         ("file",),

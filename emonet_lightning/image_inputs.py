@@ -50,8 +50,7 @@ def find_inputs(path: Path, split: str | None) -> Found:
         return Found([(path.name, path)], [], False)
     if not path.is_dir():
         raise MissingInputError(f"{path}: no such file or folder; give an image, a folder of images or a packed set")
-    manifest = path / MANIFEST
-    if manifest.is_file() and _format(manifest) == FORMAT:
+    if is_packed(path):
         return Found(_packed_images(PackedSet.open(path), split), [], True)
     if split is not None:
         raise UsageError(f"{path}: --split is for packed sets, this is a folder")
@@ -76,9 +75,11 @@ def _named(files: list[Path], folder: Path) -> list[tuple[str, Any]]:
     return [(file.relative_to(folder).as_posix(), file) for file in files]
 
 
-def _format(manifest: Path) -> object:
-    content = read_json(manifest)
-    return content.get("format") if isinstance(content, dict) else None
+def is_packed(folder: Path) -> bool:
+    """Return whether a folder is a packed set, and not one of images."""
+    manifest = folder / MANIFEST
+    content = read_json(manifest) if manifest.is_file() else None
+    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def _packed_images(packed: PackedSet, split: str | None) -> list[NamedImage]:

@@ -174,7 +174,7 @@ class EmotionRecognizer:
 
     def stream(
         self,
-        images: Iterable[tuple[str, ImageLike | torch.Tensor | Callable[[], bytes]]],
+        images: Iterable[tuple[str, ImageLike | torch.Tensor | Callable[[], bytes | np.ndarray]]],
         batch_size: int = 32,
         on_error: Callable[[str, EmoNetError], None] | None = None,
         num_threads: int = 4,
@@ -182,7 +182,7 @@ class EmotionRecognizer:
         """Score any number of named images, decoding ahead in threads; yields names and scores [B, K] per batch.
 
         Args:
-            images: (name, image, function that returns the encoded image, or what `prepare` returned).
+            images: (name, image, function that returns one (bytes or pixels), or what `prepare` returned).
             batch_size: images per forward pass.
             on_error: called with the name and error of an unreadable image, which is then left out; None raises it.
             num_threads: threads that decode.
@@ -196,7 +196,7 @@ class EmotionRecognizer:
 
     def stream_features(
         self,
-        images: Iterable[tuple[str, ImageLike | torch.Tensor | Callable[[], bytes]]],
+        images: Iterable[tuple[str, ImageLike | torch.Tensor | Callable[[], bytes | np.ndarray]]],
         batch_size: int = 32,
         on_error: Callable[[str, EmoNetError], None] | None = None,
         num_threads: int = 4,

@@ -192,6 +192,25 @@ def trained(tmp_path_factory, small_sets, spec):
     return folder, module
 
 
+@pytest.fixture(scope="session")
+def untrained_heads(tmp_path_factory, spec) -> Path:
+    """Exported heads of six emotions on the tiny encoder, untrained: for tests of what only needs some heads."""
+    import torch
+
+    from emonet_lightning.bundle import HeadsBundle
+    from emonet_lightning.encoders import FrozenEncoder, encoder_fingerprint
+    from emonet_lightning.heads import EmotionHeads
+    from emonet_lightning.taxonomy import Taxonomy
+
+    folder = tmp_path_factory.mktemp("untrained")
+    torch.manual_seed(0)
+    taxonomy = Taxonomy("six", Taxonomy.load("emonet40").dimensions[:6], 6)
+    heads = EmotionHeads(6, FrozenEncoder.load(spec).dim, (8,))
+    recorded = {**vars(spec), "fingerprint": encoder_fingerprint(spec)}
+    HeadsBundle(heads.eval(), taxonomy, recorded).save(folder)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory):
     """Features, embedded sets and seals of the tests are shared among them and kept away from the user's."""

@@ -24,7 +24,7 @@ def draws(num_samples: int, num_draws: int, seed: int, groups: Sequence[object] 
     Raises:
         ValueError: not one group per sample.
     """
-    codes, num_units = _units(num_samples, groups)
+    codes, num_units = unit_codes(num_samples, groups)
     rng = np.random.default_rng(seed)
     weights = np.ones((1 + num_draws, num_samples))
     for row in weights[1:] if num_units else ():
@@ -34,10 +34,11 @@ def draws(num_samples: int, num_draws: int, seed: int, groups: Sequence[object] 
 
 def num_units(num_samples: int, groups: Sequence[object] | None = None) -> int:
     """Return how many units `draws` draws: samples, or groups and samples without a group."""
-    return _units(num_samples, groups)[1]
+    return unit_codes(num_samples, groups)[1]
 
 
-def _units(num_samples: int, groups: Sequence[object] | None) -> tuple[Counts, int]:
+def unit_codes(num_samples: int, groups: Sequence[object] | None) -> tuple[Counts, int]:
+    """Return the number of each sample's unit [N], its group or the sample itself, and how many units there are."""
     if groups is None:
         return np.arange(num_samples), num_samples
     if len(groups) != num_samples:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from emonet_lightning.io import atomic_write
@@ -63,6 +64,11 @@ def legend_below(figure: Figure, handles: Sequence[Any], num_columns: int = 3) -
     """Put a legend outside the axes, where it hides nothing; long labels on a narrow figure need one column."""
     if handles:
         figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=num_columns, frameon=False)
+
+
+def leave_room(figure: Figure) -> None:
+    """Leave room on the left: long names of emotions are a little wider than the layout reckons."""
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0.025, 0.0, 0.975, 1.0)))
 
 
 def png(figure: Figure) -> bytes:

@@ -1,0 +1,1 @@
+"""Pictures under harder conditions and by other generators: what trained heads make of them."""
