@@ -6,11 +6,11 @@ images, the question put is whether they share any, so each pair between them do
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from emonet_lightning.data.plan import EMBEDDED, locate
 from emonet_lightning.errors import DataError, MissingInputError
 from emonet_lightning.io import read_bytes
 from emonet_lightning.packing.folders import list_images
@@ -46,14 +46,16 @@ class ImageSet(NamedTuple):
 
 
 def open_images(path: str) -> ImageSet:
-    """Open a packed set, or a folder of images.
+    """Open a packed set, `embedded:NAME`, or a folder of images.
 
     Raises:
+        UsageError: no embedded set of that name.
         MissingInputError: no such folder, or no images in it.
         DataError: a damaged manifest or record; images of other formats.
     """
-    refuse_remote(path)
-    folder = Path(path)
+    if not path.startswith(EMBEDDED):
+        refuse_remote(path)
+    folder = locate(path, None)
     if (folder / MANIFEST).is_file():
         return _packed(PackedSet.open(folder))
     files = list_images(folder)
