@@ -223,7 +223,7 @@ def faces_folder(tmp_path_factory):
 
 def run(folder, heads, out, *words):
     drawn = ["--num-draws", "20", "--num-permutations", "20", "--map", "affectnet"]
-    labels = [] if "--faces" in words else ["--faces", folder / "labels.csv"]
+    labels = [] if "--set" in words else ["--set", folder / "labels.csv"]
     words = ["evaluate", "transfer", "--images", folder, *labels, "--heads", heads, "--out", out, *drawn, *words]
     return main([str(word) for word in words])
 
@@ -279,7 +279,7 @@ def test_an_unreadable_image_stops_or_is_left_out_and_told(tmp_path, faces_folde
         (["--taxonomy", "mine.yaml"], "--taxonomy: only with --scores"),
         (["--num-draws", "0"], "--num-draws 0: at least 1"),
         (["--only", "hair"], "write --only a=x,b=y"),
-        (["--faces", "folders", "--only", "hair=dark"], "does not lie as 'folders'"),
+        (["--set", "folders", "--only", "hair=dark"], "does not lie as 'folders'"),
     ],
 )
 def test_options_that_do_not_fit_are_told(tmp_path, faces_folder, heads, capsys, words, told):
@@ -313,7 +313,7 @@ def test_the_probe_tells_smiles_of_real_persons_and_untrained_heads_do_not(tmp_p
     half = [0.5, 0.5, 0.5]
     weights = str(real_data / "encoders" / "mobilenetv2_100.safetensors")
     spec = EncoderSpec("timm/mobilenetv2_100", weights, options={"pad_type": "same"}, mean=half, std=half)
-    words = ["--faces", write(tmp_path / "london.yaml", LONDON), "--num-draws", "500"]
+    words = ["--set", write(tmp_path / "london.yaml", LONDON), "--num-draws", "500"]
     assert run(real_data / "faces", save_heads(spec, tmp_path / "heads"), tmp_path / "out", *words) == 0
     content = json.loads((tmp_path / "out" / "transfer.json").read_text())
     with capsys.disabled():

@@ -21,6 +21,7 @@ from emonet_lightning.data.pixel_batches import decode_threads
 from emonet_lightning.decoding import DECODER, decode_image
 from emonet_lightning.errors import DataError
 from emonet_lightning.evaluation.columns import Array
+from emonet_lightning.evaluation.framing import NotTheFace
 from emonet_lightning.face_sets.reading import FaceImages
 from emonet_lightning.faces.crops import FaceCropper
 from emonet_lightning.faces.detection import Face
@@ -32,6 +33,8 @@ CELLS = 16
 _VERSION = 1
 _BLOCK = 256
 """Images after which what was found is kept."""
+_REACHED = 0.15
+"""Share of the images that may be left out of a look at what surrounds faces, because theirs reach too far."""
 _AROUND = 0.1
 """Share of the box's longer side that counts as face on each of its sides: a detector's box ends at brows and chin."""
 
@@ -55,13 +58,6 @@ class Looked:
     def has_face(self) -> NDArray[np.bool_]:
         """Images with a face [N]."""
         return self.faces[:, 2] > 0
-
-    @property
-    def place(self) -> Array:
-        """Middle and size of the face's box as shares of the image: x, y, width, height [N, 4]."""
-        x, y, width, height = self.faces[:, :4].T
-        middle = np.stack([x + width / 2, y + height / 2, width, height], axis=1)
-        return middle / np.maximum(np.tile(self.size, 2), 1)
 
     def face(self, row: int) -> Face | None:
         """Return the face of an image."""
@@ -156,15 +152,39 @@ def look_for_faces(
     return _stacked(list(found.values()))
 
 
-def free_cells(covered: NDArray[np.bool_], rarely: float = 0.01) -> NDArray[np.bool_]:
-    """Return the cells that show no face [CELLS, CELLS]: the same for all images, so that they say nothing of one.
+def shown_beside_faces(looked: Looked) -> NotTheFace:
+    """Return what is known of the images with a face that is not the face."""
+    rows = np.flatnonzero(looked.has_face)
+    faces, size, covered = looked.faces[rows], looked.size[rows], looked.covered[rows]
+    eyes = (faces[:, 5:7] + faces[:, 7:9]) / 2 / size
+    free, reached = free_cells(covered)
+    return NotTheFace(
+        rows=rows,
+        place=np.hstack([eyes, np.log(size)]),
+        box=faces[:, 2:4] / size,
+        surroundings=looked.cells[rows[~reached]][:, free].reshape((~reached).sum(), -1),
+        with_surroundings=~reached if free.any() else np.zeros(len(rows), np.bool_),
+    )
+
+
+def free_cells(covered: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the cells that are looked at [CELLS, CELLS], and the images whose face reaches into one of them [N].
+
+    The cells are the same for all images, so that which they are says nothing of one: as many as can be had where the
+    faces of at most 15% of the images reach into them.
 
     Args:
         covered: cells that the face of each image reaches into [N, CELLS, CELLS].
-        rarely: share of the images whose face may reach into a free cell: one photo taken from nearer must not leave
-            nothing to look at.
     """
-    return np.asarray(covered.mean(axis=0) <= rarely)
+    share = covered.mean(axis=0)
+    free, reached = np.zeros_like(share, np.bool_), np.zeros(len(covered), np.bool_)
+    for bound in np.unique(share):
+        more = share <= bound
+        touched = covered[:, more].any(axis=1)
+        if touched.mean() > _REACHED:
+            break
+        free, reached = more, touched
+    return free, reached
 
 
 def _look_at(images: FaceImages, row: int, cropper: FaceCropper, cut: bool) -> Looked:
