@@ -18,6 +18,7 @@ from emonet_lightning.cli import main
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint, feature_dim
 from emonet_lightning.errors import DataError
 from emonet_lightning.evaluation.class_maps import ClassMap
+from emonet_lightning.evaluation.framing import NotTheFace
 from emonet_lightning.evaluation.image_transfer import Faces, judge_faces
 from emonet_lightning.evaluation.probing import (
     linear_probe,
@@ -35,6 +36,11 @@ MAP = ClassMap.load("affectnet", TAXONOMY)
 ANGER, HAPPY, NEUTRAL, SAD = (MAP.classes.index(name) for name in ("anger", "happy", "neutral", "sad"))
 
 
+def no_face():
+    """Images of which nothing but the face is known."""
+    return NotTheFace(np.zeros(0, int), np.zeros((0, 4)), np.zeros((0, 2)), np.zeros((0, 0)), np.zeros(0, bool))
+
+
 def people(count=40, classes=(HAPPY, NEUTRAL), seed=0):
     """Each person once with each class; features tell the classes apart, scores know nothing."""
     rng = np.random.default_rng(seed)
@@ -42,7 +48,7 @@ def people(count=40, classes=(HAPPY, NEUTRAL), seed=0):
     persons = [f"p{row // len(classes)}" for row in range(len(labels))]
     features = rng.normal(size=(len(labels), 12))
     features[:, 0] += 6 * np.searchsorted(np.sort(classes), labels)
-    return Faces(rng.normal(size=(len(labels), 40)), features, labels, persons, {}, {})
+    return Faces(rng.normal(size=(len(labels), 40)), features, labels, persons, {}, {}, no_face())
 
 
 def judged(faces, **options):
@@ -153,7 +159,9 @@ def test_a_planted_distance_is_found_with_its_sign():
 
 def test_persons_are_drawn_whole():
     faces = people(30)
-    twice = Faces(*(np.repeat(part, 2, axis=0) for part in faces[:3]), [p for p in faces.persons for _ in "ab"], {}, {})
+    twice = Faces(
+        *(np.repeat(part, 2, axis=0) for part in faces[:3]), [p for p in faces.persons for _ in "ab"], *faces[4:]
+    )
     one, two = judged(faces), judged(twice)
     assert one["bootstrap"]["num_units"] == two["bootstrap"]["num_units"] == 30
     for bound in ("low", "high"):

@@ -8,7 +8,8 @@ transfer.json (`schema`: emonet_lightning image transfer 1; undefined figures ar
     taxonomy       name, digest
     heads          heads, encoder (name, fingerprint, preprocess), features, where the neutral means are from
     images         num_images, num_persons (null: not said), per_class {class: n}, notes
-    faces          cut (whether crops were encoded), crop (how faces are found and cut), num_without, no_face
+    faces          cut (whether crops were encoded), crop (how faces are found and cut), its fingerprint,
+                   num_without (a face), no_face
     folds          num_folds, seed, unit (person or image)
     bootstrap      num_draws, seed, level, unit, num_units
     permutations   num_permutations, seed, level
@@ -18,7 +19,7 @@ transfer.json (`schema`: emonet_lightning image transfer 1; undefined figures ar
     differences    [{way, minus, metric, FIGURE}], paired on the same draws
     headline       zero_shot, probe, distance: FIGUREs of accuracy
     groups         fewest, by {group: [{level, n, num_persons, ways {way: FIGURE}, or null where n is below `fewest`}]}
-    framing        what is not the face (null: not looked at): see `evaluation.framing.judge_framing`; definitions
+    framing        what is not the face: see `evaluation.framing.judge_framing`; definitions
     FIGURE         value, low, high, n (images behind it), chance {value, low, high, p}
 """
 
@@ -95,8 +96,8 @@ class Faces(NamedTuple):
     """Name -> level of each image [N]; None: not known."""
     level_order: Mapping[str, Sequence[str]]
     """Name -> its levels, as the report lists them."""
-    not_the_face: NotTheFace | None = None
-    """What the images show beside the face; None: not looked at."""
+    not_the_face: NotTheFace
+    """What the images show beside the face."""
     cut: bool = False
     """Crops were encoded, not whole images."""
 
@@ -193,9 +194,7 @@ def judge_faces(
                 for name, levels in faces.groups.items()
             },
         },
-        "framing": None
-        if faces.not_the_face is None
-        else {
+        "framing": {
             **judge_framing(
                 faces.not_the_face,
                 labels,

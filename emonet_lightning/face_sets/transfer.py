@@ -139,7 +139,13 @@ def run_image_transfer(
         "map": describe_map(chosen, bundle.taxonomy),
         "taxonomy": {"name": bundle.taxonomy.name, "digest": bundle.taxonomy.digest},
         "heads": encoded.description,
-        "faces": {"cut": cut, "crop": cropper.recorded(), "num_without": num_without, "no_face": no_face},
+        "faces": {
+            "cut": cut,
+            "crop": cropper.recorded(),
+            "fingerprint": cropper.fingerprint,
+            "num_without": num_without,
+            "no_face": no_face,
+        },
         **content,
     }
 
