@@ -38,7 +38,7 @@ ANGER, HAPPY, NEUTRAL, SAD = (MAP.classes.index(name) for name in ("anger", "hap
 
 def no_face():
     """Images of which nothing but the face is known."""
-    return NotTheFace(np.zeros(0, int), np.zeros((0, 4)), np.zeros((0, 2)), np.zeros((0, 0)), np.zeros(0, bool))
+    return NotTheFace(np.zeros(0, int), *[np.zeros((0, 2))] * 4, np.zeros(0, bool))
 
 
 def people(count=40, classes=(HAPPY, NEUTRAL), seed=0):
@@ -321,11 +321,18 @@ def test_the_probe_tells_smiles_of_real_persons_and_untrained_heads_do_not(tmp_p
     half = [0.5, 0.5, 0.5]
     weights = str(real_data / "encoders" / "mobilenetv2_100.safetensors")
     spec = EncoderSpec("timm/mobilenetv2_100", weights, options={"pad_type": "same"}, mean=half, std=half)
-    words = ["--set", write(tmp_path / "london.yaml", LONDON), "--num-draws", "500"]
-    assert run(real_data / "faces", save_heads(spec, tmp_path / "heads"), tmp_path / "out", *words) == 0
-    content = json.loads((tmp_path / "out" / "transfer.json").read_text())
-    with capsys.disabled():
-        print(f"\nLondon, 102 persons: probe {content['headline']['probe']['value']:.3f}")
-    assert content["headline"]["probe"]["value"] > 0.77
-    assert content["images"]["num_persons"] == 102
-    assert content["headline"]["distance"]["high"] < -0.1
+    words = ["--set", write(tmp_path / "london.yaml", LONDON), "--num-draws", "500", "--num-permutations", "500"]
+    heads = save_heads(spec, tmp_path / "heads")
+    found = {}
+    for faces in ("off", "largest"):
+        assert run(real_data / "faces", heads, tmp_path / faces, *words, "--faces", faces) == 0
+        content = found[faces] = json.loads((tmp_path / faces / "transfer.json").read_text())
+        with capsys.disabled():
+            around = {name: probe["value"] for name, probe in content["framing"]["probes"].items()}
+            print(f"\nLondon, 102 persons, faces {faces}: probe {content['headline']['probe']['value']:.3f}, {around}")
+        assert content["images"]["num_persons"] == content["framing"]["num_faces"] / 2 == 102
+        assert content["headline"]["distance"]["high"] < -0.1
+    assert found["off"]["headline"]["probe"]["value"] > 0.77
+    assert found["off"]["framing"]["framing"] == ["place", "surroundings"]  # smiling heads sit lower in these photos
+    assert 0.6 < found["largest"]["headline"]["probe"]["value"] < found["off"]["headline"]["probe"]["value"]
+    assert (found["largest"]["framing"]["framing"], found["largest"]["framing"]["photos"]) == ([], ["place"])

@@ -4,7 +4,7 @@ A run on images passes each through the frozen encoder once and trains from the 
 same order and encoder path without the cache. The plan (rows, labels, steps) is printed before anything is trained.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
@@ -265,9 +265,13 @@ class FaceDataModule(FeedingModule):
         """Return what to say of a row that was left out."""
         return skip_of(self.sets, row, reason)
 
-    def fingerprint(self) -> list[dict[str, str]]:
-        """Return name and digests of each set, for the run's record."""
-        return [{"name": packed.name, "images": packed.digest, "labels": packed.label_digest} for packed in self.sets]
+    def fingerprint(self) -> list[dict[str, Any]]:
+        """Return name and digests of each set, and how its faces were cut out, for the run's record."""
+        return [
+            {"name": packed.name, "images": packed.digest, "labels": packed.label_digest}
+            | {key: packed.manifest[key] for key in ("faces",) if key in packed.manifest}
+            for packed in self.sets
+        ]
 
     def _start(self, part: int) -> int:
         sizes = [packed.num_samples for packed in self.sets]

@@ -160,7 +160,8 @@ def shown_beside_faces(looked: Looked) -> NotTheFace:
     free, reached = free_cells(covered)
     return NotTheFace(
         rows=rows,
-        place=np.hstack([eyes, np.log(size)]),
+        place=eyes,
+        photo=np.log(size),
         box=faces[:, 2:4] / size,
         surroundings=looked.cells[rows[~reached]][:, free].reshape((~reached).sum(), 3 * free.sum()),
         with_surroundings=~reached if free.any() else np.zeros(len(rows), np.bool_),
@@ -177,10 +178,10 @@ def free_cells(covered: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[n
         covered: cells that the face of each image reaches into [N, CELLS, CELLS].
     """
     share = covered.mean(axis=0) if len(covered) else np.ones(covered.shape[1:])
-    free, reached = np.zeros_like(share, np.bool_), np.zeros(len(covered), np.bool_)
+    free, reached = share < 0, np.zeros(len(covered), np.bool_)
     for bound in np.unique(share)[np.unique(share) <= _REACHED]:
         more = share <= bound
-        touched = covered[:, more].any(axis=1)
+        touched = np.asarray(covered[:, more].any(axis=1))
         if touched.mean() > _REACHED:
             break
         free, reached = more, touched

@@ -13,7 +13,7 @@ from emonet_lightning.face_sets.description import FaceSet
 from emonet_lightning.face_sets.features import encode_faces, require_neutral_means
 from emonet_lightning.face_sets.framing import FaceCrops, Looked, look_for_faces, shown_beside_faces
 from emonet_lightning.face_sets.reading import FaceImages, read_face_set, require_files
-from emonet_lightning.faces.crops import CropOptions, FaceCropper
+from emonet_lightning.faces.crops import CropOptions, FaceCropper, told_of_other_crops
 from emonet_lightning.local_paths import expand_home
 from emonet_lightning.messages import say
 from emonet_lightning.recognizer import load_bundle
@@ -82,10 +82,13 @@ def run_image_transfer(
         found, cropper, cache_root(None) / "faces", cut=cut, num_threads=num_threads, progress=progress
     )
     num_without = int((looked.readable & ~looked.has_face).sum())
+    if differs := told_of_other_crops(bundle.training, cropper if cut else None):
+        say(differs)
+        found = found.take(range(found.num_samples), differs)
+    elif not cut:
+        say("whole images are scored, no face is cut out; heads know close portraits: see --faces largest")
     if cut:
         found, looked = _with_faces(found, looked, no_face)
-    else:
-        say("whole images are scored, no face is cut out; heads know close portraits: see --faces largest")
     encoded = encode_faces(
         found,
         bundle,

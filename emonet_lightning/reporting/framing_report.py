@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from emonet_lightning.evaluation.framing import BOX, PLACE, SURROUNDINGS
+from emonet_lightning.evaluation.framing import BOX, COUNTED, PHOTO, PLACE, SURROUNDINGS
 from emonet_lightning.reporting.markdown import estimate, interval, number, table
 from emonet_lightning.reporting.transfer_report import p_value
 
 FRAMING_NAMES = {
-    PLACE: "not the face: place of the eyes",
+    PLACE: "not the face: eyes' place in the photo",
     SURROUNDINGS: "not the face: surroundings",
-    BOX: "size of the face's box",
+    BOX: "size of the face's box (not counted)",
+    PHOTO: "size of the photo (not counted)",
 }
 """Probe -> its name in tables and figures."""
 
@@ -22,7 +23,7 @@ def framing_line(content: Mapping[str, Any]) -> str:
         content: what transfer.json holds of a transfer to real faces.
     """
     found = content["framing"]
-    probes = {name: probe for name, probe in found["probes"].items() if probe and name != BOX}
+    probes = {name: found["probes"][name] for name in COUNTED if found["probes"][name]}
     told = {
         name: f"{FRAMING_NAMES[name].removeprefix('not the face: ')} {_beside_chance(probes[name])}" for name in probes
     }

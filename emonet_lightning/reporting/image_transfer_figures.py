@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from emonet_lightning.evaluation.framing import PLACE, SURROUNDINGS
+from emonet_lightning.evaluation.framing import COUNTED
 from emonet_lightning.reporting.drawing import BLUE, DARK, GREY, ORANGE, frame, legend_below, save, short
 from emonet_lightning.reporting.framing_report import FRAMING_NAMES
 from emonet_lightning.reporting.image_transfer_report import NAMES, SHOWN
@@ -33,7 +33,8 @@ def _title(content: Mapping[str, Any]) -> str:
     images = content["images"]
     persons = "" if images["num_persons"] is None else f" of {images['num_persons']} persons"
     heads = f"{content['heads']['heads']} on {content['heads']['encoder']['name']}"
-    return f"{short(content['set']['name'])}, {images['num_images']} images{persons}; heads {short(heads, 60)}"
+    what = "cut-out faces" if content["faces"]["cut"] else "images"
+    return f"{short(content['set']['name'])}, {images['num_images']} {what}{persons}; heads {short(heads, 60)}"
 
 
 def _accuracy(content: Mapping[str, Any]) -> Figure:
@@ -42,7 +43,7 @@ def _accuracy(content: Mapping[str, Any]) -> Figure:
     axes = figure.subplots()
     frame(axes, _title(content), "accuracy", "")
     rows = {name: (content["results"][way]["accuracy"], _COLOURS[way], "o") for way, name in NAMES.items()}
-    for probe in (PLACE, SURROUNDINGS):
+    for probe in COUNTED:
         if content["framing"]["probes"][probe]:
             rows[FRAMING_NAMES[probe]] = (content["framing"]["probes"][probe], _PURPLE, "D")
     for y, (found, colour, marker) in enumerate(rows.values()):
