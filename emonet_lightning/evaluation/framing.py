@@ -25,9 +25,9 @@ COUNTED = (PLACE, SURROUNDINGS)
 PROBES = {
     PLACE: "where the midpoint of the eyes is in the photo, as shares of its width and height; expressions move it "
     "little, unless the head bows or turns",
-    SURROUNDINGS: "mean colours of the cells, of 16 by 16 into which the pictures that are encoded are divided, that "
-    "no face reaches into, its box widened by a tenth; the same cells for all images; images whose face does reach "
-    "into one are left out",
+    SURROUNDINGS: "hair, neck and background: mean colours of the cells, of 16 by 16 into which the pictures that are "
+    "encoded are divided, that no face reaches into, its box widened by a tenth; the same cells for all images; images "
+    "whose face does reach into one are left out",
     BOX: "width and height of the face's box as shares of the photo; shown, but not counted as framing: an open "
     "mouth makes a box longer, a smile wider",
     PHOTO: "logarithms of the photo's width and height in pixels, which tell sources apart; shown, but not counted as "
