@@ -11,6 +11,7 @@ from small_inputs import write
 from tiny_heads import tiny_encoder, tiny_heads
 
 from emonet_lightning.cli import main
+from emonet_lightning.data.embeddings import cache_key
 from emonet_lightning.decoding import decode_image
 from emonet_lightning.errors import DataError
 from emonet_lightning.evaluation.class_maps import ClassMap
@@ -21,6 +22,7 @@ from emonet_lightning.face_sets.framing import FaceCrops, free_cells, look_for_f
 from emonet_lightning.face_sets.reading import read_face_set
 from emonet_lightning.face_sets.transfer import run_image_transfer
 from emonet_lightning.faces.crops import CropOptions, FaceCropper, told_of_other_crops
+from emonet_lightning.recognizer import encoder_of, load_bundle
 from emonet_lightning.reporting.framing_report import framing_line
 from emonet_lightning.synthesis.actions import ACTION_INDEX, NUM_ACTIONS
 from emonet_lightning.synthesis.identity import sample_identity, sample_scene
@@ -75,7 +77,7 @@ def transferred(folder, heads, labels="labels.csv", **options):
 def test_classes_that_differ_in_framing_alone_are_exposed(framed, heads, capsys):
     header, *lines = (framed / "labels.csv").read_text().splitlines()
     write(framed / "broken.png", "no picture")
-    write(framed / "more.csv", "\n".join([header, "broken.png,happy,p0", *lines]) + "\n")
+    write(framed / "more.csv", "\n".join([header, *lines[:PEOPLE], "broken.png,happy,p0", *lines[PEOPLE:]]) + "\n")
     found = transferred(framed, heads, "more.csv", skip=True)
     assert "whole images are scored" in capsys.readouterr().err
     assert found["framing"]["framing"] == ["place", "surroundings"]
@@ -94,7 +96,11 @@ def test_crops_take_framing_away_and_images_without_a_face_are_left_out(framed, 
     assert (found["framing"]["framing"], found["framing"]["photos"]) == ([], ["place"])
     assert found["images"]["num_images"] == 2 * PEOPLE
     assert "1 of 25 images show no face: they are left out" in found["images"]["notes"]
-    assert found["faces"]["fingerprint"] == FaceCropper("largest").fingerprint
+    cropper, images = FaceCropper("largest"), images_of(framed).take(range(2 * PEOPLE), "")
+    looked = look_for_faces(images, cropper, tmp_path, cut=True, progress=False)
+    encoder = encoder_of(load_bundle(str(heads)), str(heads), None, None)
+    assert found["faces"]["fingerprint"] == cropper.fingerprint
+    assert found["heads"]["features"]["cache_key"] == cache_key(FaceCrops(images, looked, cropper), encoder)
     report = (out / "transfer.md").read_text()
     assert "1 images show no face and are left out" in report
     assert "**Classes differ in the framing of the photos" in report
