@@ -1,6 +1,5 @@
 """Framing: classes that differ in framing alone are exposed, expressions are not, and crops take framing away."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,6 @@ from PIL import Image
 from small_inputs import write
 from tiny_heads import tiny_encoder, tiny_heads
 
-from emonet_lightning.cli import main
 from emonet_lightning.data.embeddings import cache_key
 from emonet_lightning.decoding import decode_image
 from emonet_lightning.errors import DataError
@@ -24,6 +22,7 @@ from emonet_lightning.face_sets.transfer import run_image_transfer
 from emonet_lightning.faces.crops import CropOptions, FaceCropper, told_of_other_crops
 from emonet_lightning.recognizer import encoder_of, load_bundle
 from emonet_lightning.reporting.framing_report import framing_line
+from emonet_lightning.reporting.image_transfer_report import sections
 from emonet_lightning.synthesis.actions import ACTION_INDEX, NUM_ACTIONS
 from emonet_lightning.synthesis.identity import sample_identity, sample_scene
 from emonet_lightning.synthesis.renderer import FaceParams, render_face
@@ -87,12 +86,9 @@ def test_classes_that_differ_in_framing_alone_are_exposed(framed, heads, capsys)
 
 
 def test_crops_take_framing_away_and_images_without_a_face_are_left_out(framed, heads, tmp_path, capsys):
-    out, draws = tmp_path / "out", ["--num-draws", "100", "--num-permutations", "200", "--map", "affectnet"]
-    words = ["--images", framed, "--set", framed / "labels.csv", "--heads", heads, "--faces", "largest", "--out", out]
-    assert main([str(word) for word in ["evaluate", "transfer", *words, *draws]]) == 0
-    told, found = capsys.readouterr(), json.loads((out / "transfer.json").read_text())
-    assert "whole images" not in told.err
-    assert "which crops do not show" in " ".join(told.out.split())
+    found = transferred(framed, heads, faces="largest")
+    assert "whole images" not in capsys.readouterr().err
+    assert "which crops do not show" in framing_line(found)
     assert (found["framing"]["framing"], found["framing"]["photos"]) == ([], ["place"])
     assert found["images"]["num_images"] == 2 * PEOPLE
     assert "1 of 25 images show no face: they are left out" in found["images"]["notes"]
@@ -101,7 +97,7 @@ def test_crops_take_framing_away_and_images_without_a_face_are_left_out(framed, 
     encoder = encoder_of(load_bundle(str(heads)), str(heads), None, None)
     assert found["faces"]["fingerprint"] == cropper.fingerprint
     assert found["heads"]["features"]["cache_key"] == cache_key(FaceCrops(images, looked, cropper), encoder)
-    report = (out / "transfer.md").read_text()
+    report = "\n".join(sections(found))
     assert "1 images show no face and are left out" in report
     assert "**Classes differ in the framing of the photos" in report
 
@@ -126,7 +122,7 @@ def test_images_without_faces_are_one_line_or_scored_whole(heads, tmp_path):
 def test_open_mouths_and_raised_brows_are_no_framing(tmp_path):
     rng, lines = np.random.default_rng(5), ["image,class,person"]
     surprise = {"jaw_drop": 0.9, "mouth_stretch": 0.5, "lips_part": 0.9, "lid_raise": 0.8, "inner_brow_raise": 0.8}
-    for person in range(24):
+    for person in range(18):
         who = sample_identity(rng, NUM_ACTIONS)
         for mood, shown in (("surprise", surprise), ("neutral", {})):
             actions = np.zeros(NUM_ACTIONS)
@@ -137,7 +133,7 @@ def test_open_mouths_and_raised_brows_are_no_framing(tmp_path):
     write(tmp_path / "labels.csv", "\n".join(lines) + "\n")
     images = images_of(tmp_path)
     looked = look_for_faces(images, FaceCropper("largest"), tmp_path / "kept", cut=False, progress=False)
-    assert looked.has_face.sum() >= 40
+    assert looked.has_face.sum() >= 30
     labels = np.unique(images.labels, return_inverse=True)[1]
     assert judged(shown_beside_faces(looked), labels, images.persons)["framing"] == []
     lower = np.where(labels[:, None, None, None] == 0, np.roll(looked.cells, 2, axis=1), looked.cells)

@@ -237,8 +237,10 @@ def run(folder, heads, out, *words):
 
 
 def test_images_become_a_report_and_are_encoded_once(tmp_path, faces_folder, heads, capsys):
-    assert run(faces_folder, heads, tmp_path / "out") == 0
+    words = ["--faces", "largest", "--no_face", "whole", "--crop.margin", "0.4"]  # noise shows no face
+    assert run(faces_folder, heads, tmp_path / "out", *words) == 0
     told = capsys.readouterr()
+    assert "look for faces: 24/24 images" in told.err
     assert "encode timm/test_efficientnet: 24/24 images" in told.err
     assert "probe on the features" in told.out
     content = json.loads((tmp_path / "out" / "transfer.json").read_text())
@@ -252,8 +254,11 @@ def test_images_become_a_report_and_are_encoded_once(tmp_path, faces_folder, hea
         assert (tmp_path / "out" / "figures" / f"{figure}.png").read_bytes()[:4] == b"\x89PNG"
         assert (tmp_path / "out" / "figures" / f"{figure}.pdf").read_bytes()[:4] == b"%PDF"
     assert str(faces_folder.parent) not in (tmp_path / "out" / "transfer.json").read_text()
-    assert run(faces_folder, heads, tmp_path / "again") == 0
-    assert "encode" not in capsys.readouterr().err
+    assert (content["options"]["faces"], content["faces"]["crop"]["margin"]) == ("largest", 0.4)
+    assert run(faces_folder, heads, tmp_path / "again", *words) == 0
+    told = capsys.readouterr()
+    assert "encode" not in told.err
+    assert "look for faces" not in told.err
     for file in ("transfer.json", "transfer.md", "figures/recall.png"):
         assert (tmp_path / "out" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
 
