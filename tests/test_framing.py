@@ -173,6 +173,9 @@ def test_crops_are_those_of_the_cropper_and_their_digest_says_how_they_are_cut(f
     pixels = decode_image(images.read_image(0), "photo")
     expected = cropper.cut(pixels, cropper.find(pixels)[0])
     assert np.array_equal(decode_image(crops.read_image(0), "crop"), expected)
+    assert looked.covered[0, 5:11, 5:11].all()  # the face fills the middle half of its crop
+    assert not looked.covered[0, [0, -1]].any()
+    assert np.abs(looked.cells[0].mean(axis=(0, 1)) - expected.mean(axis=(0, 1))).max() < 2
     assert crops.read_image(1) == images.read_image(1)  # a wall
     other = FaceCrops(images, looked, FaceCropper("largest", CropOptions(margin=0.4)))
     assert len({images.digest, crops.digest, other.digest}) == 3
