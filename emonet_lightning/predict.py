@@ -14,7 +14,7 @@ from emonet_lightning.baselines import Baseline, assigned, neutral_range, person
 from emonet_lightning.data.plan import locate
 from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.errors import DataError, UsageError, nearest
-from emonet_lightning.faces.crops import CropOptions, FaceCropper, Which
+from emonet_lightning.faces.crops import CropOptions, FaceCropper, Which, told_of_other_crops
 from emonet_lightning.faces.looking import NoFace, Row
 from emonet_lightning.image_inputs import Found, find_inputs
 from emonet_lightning.io import fingerprint, sha256_file, write_json
@@ -117,7 +117,9 @@ def predict_command(
     recognizer = EmotionRecognizer.load(str(run or heads), device, encoder, weights)
     if values != "scores" and (not personal or without_neutral == "global"):
         getattr(recognizer.predictions(np.zeros((1, len(recognizer.bundle.taxonomy)))), values)  # refuse now, not later
-    if cropper is None and not found.packed:
+    if not found.packed and (told_of_crops := told_of_other_crops(recognizer.bundle.training, cropper)):
+        say(told_of_crops)
+    elif cropper is None and not found.packed:
         say("whole pictures are scored, no face is looked for; heads know close portraits: see --faces largest")
 
     scored = score_inputs(

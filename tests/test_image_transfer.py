@@ -18,6 +18,7 @@ from emonet_lightning.cli import main
 from emonet_lightning.encoders import EncoderSpec, encoder_fingerprint, feature_dim
 from emonet_lightning.errors import DataError
 from emonet_lightning.evaluation.class_maps import ClassMap
+from emonet_lightning.evaluation.framing import NotTheFace
 from emonet_lightning.evaluation.image_transfer import Faces, judge_faces
 from emonet_lightning.evaluation.probing import (
     linear_probe,
@@ -35,6 +36,11 @@ MAP = ClassMap.load("affectnet", TAXONOMY)
 ANGER, HAPPY, NEUTRAL, SAD = (MAP.classes.index(name) for name in ("anger", "happy", "neutral", "sad"))
 
 
+def no_face():
+    """Images of which nothing but the face is known."""
+    return NotTheFace(np.zeros(0, int), *[np.zeros((0, 2))] * 4, np.zeros(0, bool))
+
+
 def people(count=40, classes=(HAPPY, NEUTRAL), seed=0):
     """Each person once with each class; features tell the classes apart, scores know nothing."""
     rng = np.random.default_rng(seed)
@@ -42,7 +48,7 @@ def people(count=40, classes=(HAPPY, NEUTRAL), seed=0):
     persons = [f"p{row // len(classes)}" for row in range(len(labels))]
     features = rng.normal(size=(len(labels), 12))
     features[:, 0] += 6 * np.searchsorted(np.sort(classes), labels)
-    return Faces(rng.normal(size=(len(labels), 40)), features, labels, persons, {}, {})
+    return Faces(rng.normal(size=(len(labels), 40)), features, labels, persons, {}, {}, no_face())
 
 
 def judged(faces, **options):
@@ -153,7 +159,9 @@ def test_a_planted_distance_is_found_with_its_sign():
 
 def test_persons_are_drawn_whole():
     faces = people(30)
-    twice = Faces(*(np.repeat(part, 2, axis=0) for part in faces[:3]), [p for p in faces.persons for _ in "ab"], {}, {})
+    twice = Faces(
+        *(np.repeat(part, 2, axis=0) for part in faces[:3]), [p for p in faces.persons for _ in "ab"], *faces[4:]
+    )
     one, two = judged(faces), judged(twice)
     assert one["bootstrap"]["num_units"] == two["bootstrap"]["num_units"] == 30
     for bound in ("low", "high"):
@@ -223,14 +231,16 @@ def faces_folder(tmp_path_factory):
 
 def run(folder, heads, out, *words):
     drawn = ["--num-draws", "20", "--num-permutations", "20", "--map", "affectnet"]
-    labels = [] if "--faces" in words else ["--faces", folder / "labels.csv"]
+    labels = [] if "--set" in words else ["--set", folder / "labels.csv"]
     words = ["evaluate", "transfer", "--images", folder, *labels, "--heads", heads, "--out", out, *drawn, *words]
     return main([str(word) for word in words])
 
 
 def test_images_become_a_report_and_are_encoded_once(tmp_path, faces_folder, heads, capsys):
-    assert run(faces_folder, heads, tmp_path / "out") == 0
+    words = ["--faces", "largest", "--no_face", "whole", "--crop.margin", "0.4"]  # noise shows no face
+    assert run(faces_folder, heads, tmp_path / "out", *words) == 0
     told = capsys.readouterr()
+    assert "look for faces: 24/24 images" in told.err
     assert "encode timm/test_efficientnet: 24/24 images" in told.err
     assert "probe on the features" in told.out
     content = json.loads((tmp_path / "out" / "transfer.json").read_text())
@@ -244,8 +254,11 @@ def test_images_become_a_report_and_are_encoded_once(tmp_path, faces_folder, hea
         assert (tmp_path / "out" / "figures" / f"{figure}.png").read_bytes()[:4] == b"\x89PNG"
         assert (tmp_path / "out" / "figures" / f"{figure}.pdf").read_bytes()[:4] == b"%PDF"
     assert str(faces_folder.parent) not in (tmp_path / "out" / "transfer.json").read_text()
-    assert run(faces_folder, heads, tmp_path / "again") == 0
-    assert "encode" not in capsys.readouterr().err
+    assert (content["options"]["faces"], content["faces"]["crop"]["margin"]) == ("largest", 0.4)
+    assert run(faces_folder, heads, tmp_path / "again", *words) == 0
+    told = capsys.readouterr()
+    assert "encode" not in told.err
+    assert "look for faces" not in told.err
     for file in ("transfer.json", "transfer.md", "figures/recall.png"):
         assert (tmp_path / "out" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
 
@@ -279,7 +292,7 @@ def test_an_unreadable_image_stops_or_is_left_out_and_told(tmp_path, faces_folde
         (["--taxonomy", "mine.yaml"], "--taxonomy: only with --scores"),
         (["--num-draws", "0"], "--num-draws 0: at least 1"),
         (["--only", "hair"], "write --only a=x,b=y"),
-        (["--faces", "folders", "--only", "hair=dark"], "does not lie as 'folders'"),
+        (["--set", "folders", "--only", "hair=dark"], "does not lie as 'folders'"),
     ],
 )
 def test_options_that_do_not_fit_are_told(tmp_path, faces_folder, heads, capsys, words, told):
@@ -313,11 +326,18 @@ def test_the_probe_tells_smiles_of_real_persons_and_untrained_heads_do_not(tmp_p
     half = [0.5, 0.5, 0.5]
     weights = str(real_data / "encoders" / "mobilenetv2_100.safetensors")
     spec = EncoderSpec("timm/mobilenetv2_100", weights, options={"pad_type": "same"}, mean=half, std=half)
-    words = ["--faces", write(tmp_path / "london.yaml", LONDON), "--num-draws", "500"]
-    assert run(real_data / "faces", save_heads(spec, tmp_path / "heads"), tmp_path / "out", *words) == 0
-    content = json.loads((tmp_path / "out" / "transfer.json").read_text())
-    with capsys.disabled():
-        print(f"\nLondon, 102 persons: probe {content['headline']['probe']['value']:.3f}")
-    assert content["headline"]["probe"]["value"] > 0.77
-    assert content["images"]["num_persons"] == 102
-    assert content["headline"]["distance"]["high"] < -0.1
+    words = ["--set", write(tmp_path / "london.yaml", LONDON), "--num-draws", "500", "--num-permutations", "500"]
+    heads = save_heads(spec, tmp_path / "heads")
+    found = {}
+    for faces in ("off", "largest"):
+        assert run(real_data / "faces", heads, tmp_path / faces, *words, "--faces", faces) == 0
+        content = found[faces] = json.loads((tmp_path / faces / "transfer.json").read_text())
+        with capsys.disabled():
+            around = {name: probe["value"] for name, probe in content["framing"]["probes"].items()}
+            print(f"\nLondon, 102 persons, faces {faces}: probe {content['headline']['probe']['value']:.3f}, {around}")
+        assert content["images"]["num_persons"] == content["framing"]["num_faces"] / 2 == 102
+        assert content["headline"]["distance"]["high"] < -0.1
+    assert found["off"]["headline"]["probe"]["value"] > 0.77
+    assert found["off"]["framing"]["framing"] == ["place", "surroundings"]  # smiling heads sit lower in these photos
+    assert 0.6 < found["largest"]["headline"]["probe"]["value"] < found["off"]["headline"]["probe"]["value"]
+    assert (found["largest"]["framing"]["framing"], found["largest"]["framing"]["photos"]) == ([], ["place"])

@@ -16,9 +16,10 @@ from toy_faces import ToyFaces, pack_toy
 
 from emonet_lightning.baselines import neutral_range, personal_means, read_neutral_file
 from emonet_lightning.cli import main
+from emonet_lightning.data.datamodules import SyntheticFaces
 from emonet_lightning.decoding import decode_image
 from emonet_lightning.errors import DataError, EmoNetError, MissingInputError, UsageError
-from emonet_lightning.faces.crops import FaceCropper
+from emonet_lightning.faces.crops import CropOptions, FaceCropper
 from emonet_lightning.io import sha256_file
 from emonet_lightning.packing.packed import PackedSet
 from emonet_lightning.predict import EmotionRecognizer, predict_command
@@ -345,3 +346,24 @@ def test_faces_cut_out_of_photos_are_packed_and_the_manifest_says_how(heads, pho
     assert np.abs(stored.astype(int) - crop).mean() < 3
     capsys.readouterr()
     assert main([*words, "--max-bad-fraction=0.5", "--crop.margin=0.1"]) == 2  # another set than the folder holds
+
+
+def test_heads_say_how_their_training_faces_were_cut_and_other_cuts_are_told(photos, tmp_path, capsys):
+    encoder, folder = tiny_encoder(tmp_path), tmp_path / "heads"
+    words = ["pack", str(photos), f"--out={tmp_path / 'set'}", "--faces=largest", "--progress=false"]
+    assert main([*words, "--max-bad-fraction=0.5"]) == 0
+    data = SyntheticFaces(str(tmp_path / "set"), encoder=encoder)
+    data.sets = [PackedSet.open(tmp_path / "set")]
+    assert data.fingerprint()[0]["faces"] == FaceCropper("largest").recorded()
+    bundle = tiny_heads(encoder)
+    bundle.training = {"data": data.fingerprint()}
+    bundle.save(folder)
+    capsys.readouterr()
+    for faces, margin, told in (
+        ("all", 0.5, None),
+        ("all", 0.3, "trained on faces that were cut out in another way: margin 0.5, now 0.3"),
+        ("off", 0.5, "trained on faces cut out with margin 0.5, whole pictures are scored: see --faces"),
+    ):
+        predicted(photos / "alone.png", tmp_path / "t.csv", folder, faces=faces, crop=CropOptions(margin=margin))
+        said = [line for line in capsys.readouterr().err.splitlines() if "heads" in line and "images/s" not in line]
+        assert said == ([] if told is None else [f"these heads were {told}"])

@@ -265,9 +265,13 @@ class FaceDataModule(FeedingModule):
         """Return what to say of a row that was left out."""
         return skip_of(self.sets, row, reason)
 
-    def fingerprint(self) -> list[dict[str, str]]:
-        """Return name and digests of each set, for the run's record."""
-        return [{"name": packed.name, "images": packed.digest, "labels": packed.label_digest} for packed in self.sets]
+    def fingerprint(self) -> list[dict[str, Any]]:
+        """Return name and digests of each set, and how its faces were cut out, for the run's record."""
+        return [
+            {"name": packed.name, "images": packed.digest, "labels": packed.label_digest}
+            | {key: packed.manifest[key] for key in ("faces",) if key in packed.manifest}
+            for packed in self.sets
+        ]
 
     def record(self) -> list[dict[str, Any]]:
         """Return what is known of each set beside that: licence, kind of labels, number of images."""

@@ -2,12 +2,14 @@
 
 transfer.json (`schema`: emonet_lightning image transfer 1; undefined figures are null):
 
-    options        faces, map, only, num_folds, on_error, as asked for
+    options        set, map, only, num_folds, on_error, faces, no_face, as asked for
     set            name, source, digest of the description, folder name, images_digest
     map            name, source, classes [C], num_heads M, heads {class: slugs}, not_mapped, cutoff
     taxonomy       name, digest
     heads          heads, encoder (name, fingerprint, preprocess), features, where the neutral means are from
     images         num_images, num_persons (null: not said), per_class {class: n}, notes
+    faces          cut (whether crops were encoded), crop (how faces are found and cut), its fingerprint,
+                   num_without (a face), no_face
     folds          num_folds, seed, unit (person or image)
     bootstrap      num_draws, seed, level, unit, num_units
     permutations   num_permutations, seed, level
@@ -17,6 +19,7 @@ transfer.json (`schema`: emonet_lightning image transfer 1; undefined figures ar
     differences    [{way, minus, metric, FIGURE}], paired on the same draws
     headline       zero_shot, probe, distance: FIGUREs of accuracy
     groups         fewest, by {group: [{level, n, num_persons, ways {way: FIGURE}, or null where n is below `fewest`}]}
+    framing        what is not the face: see `evaluation.framing.judge_framing`; definitions
     FIGURE         value, low, high, n (images behind it), chance {value, low, high, p}
 """
 
@@ -29,6 +32,7 @@ from emonet_lightning.evaluation.bootstrap import draws, num_units
 from emonet_lightning.evaluation.class_maps import ClassMap
 from emonet_lightning.evaluation.columns import Array, ratio
 from emonet_lightning.evaluation.estimates import point
+from emonet_lightning.evaluation.framing import ABOVE, FEWEST, PROBES, NotTheFace, judge_framing
 from emonet_lightning.evaluation.probing import (
     linear_probe,
     out_of_fold,
@@ -42,8 +46,6 @@ from emonet_lightning.evaluation.transfer_decisions import RULES, Credits, Decis
 from emonet_lightning.progress import progress_bar
 
 SCHEMA = "emonet_lightning image transfer 1"
-FEWEST = 20
-"""Images of a group below which no figure is given."""
 ZERO_SHOT, PROBE = "argmax", "feature_probe"
 WAYS = {
     **RULES,
@@ -94,6 +96,10 @@ class Faces(NamedTuple):
     """Name -> level of each image [N]; None: not known."""
     level_order: Mapping[str, Sequence[str]]
     """Name -> its levels, as the report lists them."""
+    not_the_face: NotTheFace
+    """What the images show beside the face."""
+    cut: bool = False
+    """Crops were encoded, not whole images."""
 
 
 def judge_faces(
@@ -187,6 +193,20 @@ def judge_faces(
                 name: _levels(levels, faces.level_order[name], faces, credits, labels, weights, level)
                 for name, levels in faces.groups.items()
             },
+        },
+        "framing": {
+            **judge_framing(
+                faces.not_the_face,
+                labels,
+                faces.persons,
+                fold,
+                cut=faces.cut,
+                num_draws=num_draws,
+                num_permutations=num_permutations,
+                seed=seed,
+                level=level,
+            ),
+            "definitions": {**PROBES, "above": ABOVE},
         },
     }, chosen
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from emonet_lightning.errors import UsageError
 from emonet_lightning.evaluation.transfer_input import Values
 from emonet_lightning.evaluation.transfer_protocol import run_transfer
+from emonet_lightning.faces.crops import CropOptions
 from emonet_lightning.io import make_folder, write_json
 from emonet_lightning.options import pairs
 
@@ -16,7 +17,7 @@ def transfer_command(
     out: str,
     scores: list[str] | None = None,
     images: str | None = None,
-    faces: str | None = None,
+    set: str | None = None,
     run: str | None = None,
     heads: str | None = None,
     map: str | None = None,
@@ -28,6 +29,9 @@ def transfer_command(
     groups: str | None = None,
     only: dict[str, str] | str | None = None,
     num_folds: int = 5,
+    faces: Literal["off", "largest"] = "off",
+    crop: CropOptions = CropOptions(),
+    no_face: Literal["skip", "whole"] = "skip",
     on_error: Literal["stop", "skip"] = "stop",
     weights: str | None = None,
     device: str = "auto",
@@ -41,8 +45,9 @@ def transfer_command(
     """Judge emotion heads by the classes of another dataset: from files of scores, or from the images themselves.
 
     From files (`--scores FILE --map MAP`): the released any-hit rule and stricter ones. From images (`--images FOLDER
-    --faces SET --run RUN`): the same beside calibrated heads and linear probes on the same frozen features, always
-    judged on persons held out; the distance of the heads to the probe is the headline. Writes transfer.json (every
+    --set SET --run RUN`): the same beside calibrated heads and linear probes on the same frozen features, always
+    judged on persons held out; the distance of the heads to the probe is the headline, and it is looked whether the
+    classes are told by framing or background already. Writes transfer.json (every
     figure with n, interval and what shuffled labels reach), transfer.md and figures.
 
     Args:
@@ -50,7 +55,7 @@ def transfer_command(
         scores: file of scores: the released JSON lines, or a table that `predict` wrote (.csv, .parquet, .jsonl).
             May be given several times, as NAME=FILE; systems are compared on the images that all have.
         images: folder of a set of real faces, in place of `scores`.
-        faces: how that set lies: `affectnet`, `ck_plus`, `faces`, `fer2013`, `ferd`, `folders`, `raf_db`, a YAML file
+        set: how that set lies: `affectnet`, `ck_plus`, `faces`, `fer2013`, `ferd`, `folders`, `raf_db`, a YAML file
             of your own (keys: see the shipped face_sets/shipped/folders.yaml), or a CSV file with columns image (path
             below the folder), class, person and groups.
         run: with images, the run folder that holds the heads.
@@ -68,6 +73,10 @@ def transfer_command(
         groups: CSV file with columns image and group (person); groups are then drawn in place of images.
         only: with images, `COLUMN=VALUE,...`: other images are left out.
         num_folds: with images, folds of persons; fewer where there are too few persons.
+        faces: with images, `off` scores whole ones, as most released sets hold faces cut out already; `largest` cuts
+            out the largest face of each, as `predict` does.
+        crop: how faces are found and cut out.
+        no_face: an image without a face is left out (`skip`) or scored `whole`; the report says how many.
         on_error: with images, `stop` at an unreadable one, or `skip` it and say so in the report.
         weights: with images, where the encoder's weight file is now.
         device: with images, auto, cpu, cuda or cuda:N.
@@ -94,10 +103,16 @@ def transfer_command(
     report: Any
     if images is None:
         if scores is None or map is None:
-            raise UsageError(
-                "evaluate transfer: give --scores FILE --map MAP, or --images FOLDER --faces SET --run RUN"
-            )
-        _refuse("--images", faces=faces, run=run, heads=heads, only=only, weights=weights)
+            raise UsageError("evaluate transfer: give --scores FILE --map MAP, or --images FOLDER --set SET --run RUN")
+        _refuse(
+            "--images",
+            set=set,
+            faces=None if faces == "off" else faces,
+            run=run,
+            heads=heads,
+            only=only,
+            weights=weights,
+        )
         report = transfer_report
         content = run_transfer(
             _named(scores),
@@ -123,13 +138,16 @@ def transfer_command(
             label_column=label_column,
             groups=groups,
         )
-        if faces is None or (run is None) == (heads is None):
-            raise UsageError("evaluate transfer --images: give --faces SET, and either --run DIR or --heads DIR")
+        if set is None or (run is None) == (heads is None):
+            raise UsageError("evaluate transfer --images: give --set SET, and either --run DIR or --heads DIR")
         report = image_transfer_report
         content = run_image_transfer(
             Path(images),
-            faces,
+            set,
             str(run or heads),
+            faces=faces,
+            crop=crop,
+            no_face=no_face,
             map=map,
             only=pairs("only", only) or {},
             num_folds=num_folds,

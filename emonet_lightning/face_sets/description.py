@@ -98,13 +98,13 @@ class FaceSet:
             entry.name.removesuffix(".yaml"): entry for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml")
         }
         if source in shipped:
-            return cls._from_content(f"faces '{source}'", parse_yaml(shipped[source].read_bytes(), f"faces '{source}'"))
+            return cls._from_content(f"set '{source}'", parse_yaml(shipped[source].read_bytes(), f"set '{source}'"))
         if not Path(source).is_file():
-            raise MissingInputError(f"faces '{source}': no such file and no shipped set; {nearest(source, shipped)}")
+            raise MissingInputError(f"set '{source}': no such file and no shipped set; {nearest(source, shipped)}")
         if Path(source).suffix.lower() in (".csv", ".tsv"):
             layout = TableLayout(tables=(str(Path(source).resolve()),))
             return cls(Path(source).stem, "", "", None, (layout,), {}, None, {}, sha256_file(source))
-        return cls._from_content(f"faces '{source}'", read_yaml(source))
+        return cls._from_content(f"set '{source}'", read_yaml(source))
 
     @classmethod
     def _from_content(cls, where: str, content: Any) -> "FaceSet":

@@ -116,7 +116,7 @@ def read_face_set(
             notes.append(f"{len(rows) - len(kept)} images are left out: {column} is not {' or '.join(values)}")
         rows = kept
     known_classes = {
-        key: None if name is None else class_map.class_of(name, f"faces '{faces.name}', classes")
+        key: None if name is None else class_map.class_of(name, f"set '{faces.name}', classes")
         for key, name in faces.classes.items()
     }
     labels = [

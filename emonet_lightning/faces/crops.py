@@ -5,6 +5,7 @@ it, and its digest is part of the preprocessing fingerprint of every table.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -93,7 +94,7 @@ class FaceCropper:
     @property
     def fingerprint(self) -> str:
         """Digest of what is recorded; a detector's file may have any name."""
-        return fingerprint(self.recorded() | {"detector": None})
+        return _digest(self.recorded())
 
     def find(self, pixels: np.ndarray) -> list[Face]:
         """Return the faces of a photo, the largest first; at most one where only that is asked for.
@@ -171,6 +172,40 @@ class FaceCropper:
             return 0.0
         angle = _slope(face.eyes)
         return angle if abs(angle) > _LEVEL else 0.0
+
+
+def _digest(recorded: Mapping[str, Any]) -> str:
+    return fingerprint({**recorded, "detector": None})
+
+
+def told_of_other_crops(training: Mapping[str, Any], cropper: FaceCropper | None) -> str | None:
+    """Return a line where heads are given faces that are not cut as those that they were trained on.
+
+    Args:
+        training: what a bundle says of the heads' training. Of sets of which no cut is recorded nothing is told: most
+            hold portraits that nobody had to cut.
+        cropper: how faces are cut now; None: whole pictures are scored.
+
+    Returns:
+        None where they are cut alike, which of a photo's faces ever.
+    """
+    sets = training.get("data")
+    entries = [entry.get("faces") for entry in sets if isinstance(entry, dict)] if isinstance(sets, list) else []
+    trained = [entry for entry in entries if isinstance(entry, dict)]
+    if not trained:
+        return None
+    if cropper is None:
+        margin = trained[0].get("margin")
+        return f"these heads were trained on faces cut out with margin {margin}, whole pictures are scored: see --faces"
+    now = cropper.recorded()
+    for recorded in trained:
+        if _digest({**recorded, "faces": None}) != _digest({**now, "faces": None}):
+            kept = {key: value for key, value in now.items() if key not in ("faces", "detector")}
+            other = [
+                f"{key} {recorded.get(key)}, now {value}" for key, value in kept.items() if recorded.get(key) != value
+            ]
+            return f"these heads were trained on faces that were cut out in another way: {'; '.join(other)}"
+    return None
 
 
 def _slope(eyes: tuple[tuple[float, float], tuple[float, float]]) -> float:

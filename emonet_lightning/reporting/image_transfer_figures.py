@@ -9,11 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from emonet_lightning.evaluation.framing import COUNTED
 from emonet_lightning.reporting.drawing import BLUE, DARK, GREY, ORANGE, frame, legend_below, save, short
+from emonet_lightning.reporting.framing_report import FRAMING_NAMES
 from emonet_lightning.reporting.image_transfer_report import NAMES, SHOWN
 from emonet_lightning.reporting.transfer_figures import MANY, class_label, matrix
 
-_GREEN = "#009E73"
+_GREEN, _PURPLE = "#009E73", "#CC79A7"
 _COLOURS = {
     "any_hit": ORANGE, "argmax": ORANGE, "class_sum": ORANGE, "z_scored": BLUE, "scaled": BLUE,
     "score_probe": _GREEN, "feature_probe": _GREEN, "most_frequent": GREY,
@@ -31,28 +33,32 @@ def _title(content: Mapping[str, Any]) -> str:
     images = content["images"]
     persons = "" if images["num_persons"] is None else f" of {images['num_persons']} persons"
     heads = f"{content['heads']['heads']} on {content['heads']['encoder']['name']}"
-    return f"{short(content['set']['name'])}, {images['num_images']} images{persons}; heads {short(heads, 60)}"
+    what = "cut-out faces" if content["faces"]["cut"] else "images"
+    return f"{short(content['set']['name'])}, {images['num_images']} {what}{persons}; heads {short(heads, 60)}"
 
 
 def _accuracy(content: Mapping[str, Any]) -> Figure:
     level = content["bootstrap"]["level"]
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    figure = Figure(figsize=(9, 5.2), layout="constrained")
     axes = figure.subplots()
     frame(axes, _title(content), "accuracy", "")
-    for y, way in enumerate(NAMES):
-        found = content["results"][way]["accuracy"]
+    rows = {name: (content["results"][way]["accuracy"], _COLOURS[way], "o") for way, name in NAMES.items()}
+    for probe in COUNTED:
+        if content["framing"]["probes"][probe]:
+            rows[FRAMING_NAMES[probe]] = (content["framing"]["probes"][probe], _PURPLE, "D")
+    for y, (found, colour, marker) in enumerate(rows.values()):
         by_chance = found["chance"]
         axes.barh(y, by_chance["high"] - by_chance["low"], 0.62, by_chance["low"], color="#CFCFCF", zorder=1)
         axes.plot([by_chance["value"]] * 2, [y - 0.31, y + 0.31], color=GREY, linewidth=1.6, zorder=2)
         if found["low"] is not None:
-            axes.plot([found["low"], found["high"]], [y, y], color=_COLOURS[way], linewidth=2.4, zorder=3)
-        axes.plot(found["value"], y, "o", color=_COLOURS[way], markersize=6.5, zorder=4)
+            axes.plot([found["low"], found["high"]], [y, y], color=colour, linewidth=2.4, zorder=3)
+        axes.plot(found["value"], y, marker, color=colour, markersize=6.5, zorder=4)
         axes.text(1.02, y, f"{found['value']:.3f}", va="center", fontsize=9)
     axes.grid(visible=False, axis="y")
     axes.set_xlim(-0.02, 1.1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
-    axes.set_yticks(range(len(NAMES)), list(NAMES.values()), fontsize=9)
-    axes.set_ylim(len(NAMES) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=9)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     unit = content["bootstrap"]["unit"]
     legend_below(
         figure,
@@ -62,6 +68,7 @@ def _accuracy(content: Mapping[str, Any]) -> Figure:
             Line2D([], [], color=ORANGE, marker="o", linestyle="", label="has seen nothing of the set"),
             Line2D([], [], color=BLUE, marker="o", linestyle="", label="calibrated on other folds"),
             Line2D([], [], color=_GREEN, marker="o", linestyle="", label="fitted on other folds"),
+            Line2D([], [], color=_PURPLE, marker="D", linestyle="", label="the same, sees no face"),
         ],
         num_columns=2,
     )

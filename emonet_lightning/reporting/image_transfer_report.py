@@ -11,6 +11,7 @@ from rich.text import Text
 from emonet_lightning.io import atomic_write
 from emonet_lightning.reporting.agreement_reading import RESPONSIBLE_USE
 from emonet_lightning.reporting.agreement_values import NOT_SEPARATED, verdict
+from emonet_lightning.reporting.framing_report import FRAMING_NAMES, framing_line, framing_sections
 from emonet_lightning.reporting.markdown import estimate, interval, literal, number, table
 from emonet_lightning.reporting.transfer_report import REPORT_FILE, p_value
 
@@ -55,6 +56,8 @@ def sections(content: Mapping[str, Any]) -> Iterable[str]:
     yield "## Distance of the heads to what their features allow"
     yield headline(content)
     yield _reading(content)
+    yield "## Is it the face?"
+    yield from framing_sections(content)
     yield "## Accuracy"
     yield _accuracy(content)
     yield "![Accuracy of each way, beside shuffled labels](figures/accuracy.png)"
@@ -118,8 +121,21 @@ def _setting(content: Mapping[str, Any]) -> str:
         f"features); {mapped['num_heads']} heads of {literal(content['taxonomy']['name'])} are mapped to these classes "
         f"by '{literal(mapped['name'])}', the others take no part in zero-shot (any-hit "
         f"cutoff {mapped['cutoff']:.4g}). {content['folds']['num_folds']} folds "
-        f"of {content['folds']['unit']}s. The whole images go into the encoder as they are: faces are not looked for."
-        f"{source}"
+        f"of {content['folds']['unit']}s. {_pictures(content)}{source}"
+    )
+
+
+def _pictures(content: Mapping[str, Any]) -> str:
+    faces = content["faces"]
+    if not faces["cut"]:
+        return "The whole images go into the encoder as they are, no face is cut out."
+    without = ""
+    if faces["num_without"]:
+        fate = "left out" if faces["no_face"] == "skip" else "encoded whole"
+        without = f"; {faces['num_without']} images show no face and are {fate}"
+    return (
+        f"The largest face of each image is cut out, with a margin of {faces['crop']['margin']:g} of its box, and "
+        f"encoded (crops {faces['fingerprint'][:12]}){without}."
     )
 
 
@@ -187,6 +203,7 @@ def _rules(content: Mapping[str, Any]) -> str:
     lines = [f"- {NAMES[way]}: {text}" for way, text in content["ways"].items()]
     lines += [f"- {metric.replace('_', ' ')}: {text}" for metric, text in content["metrics"].items()]
     lines += [f"- {term}: {text}" for term, text in content["definitions"].items()]
+    lines += [f"- {FRAMING_NAMES.get(term, term)}: {text}" for term, text in content["framing"]["definitions"].items()]
     lines.append(
         f"- {drawn['num_draws']} bootstrap draws of {_units(content)} (seed {drawn['seed']}), "
         f"{shuffles['num_permutations']} shuffles, level {drawn['level']:.0%}"
@@ -202,7 +219,8 @@ def console_table(content: Mapping[str, Any]) -> Table:
     title = f"Transfer to {content['set']['name']}: {images['num_images']} images{persons}"
     shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     distance = estimate(content["headline"]["distance"], sign=True)
-    shown.caption, shown.caption_justify = Text(f"zero-shot argmax minus probe on the features: {distance}"), "left"
+    told = f"zero-shot argmax minus probe on the features: {distance}\n{framing_line(content)}"
+    shown.caption, shown.caption_justify = Text(told), "left"
     shown.add_column("way")
     shown.add_column(f"accuracy [{content['bootstrap']['level']:.0%}]", justify="right", no_wrap=True)
     for column in ("shuffled labels", "macro recall"):
