@@ -442,10 +442,10 @@ def prediction_table():
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
 def test_tables_that_predict_writes_are_read_as_scores(tmp_path, suffix):
-    from emonet_lightning.predict import _write
+    from emonet_lightning.predict_table import write_table
 
     table, path = prediction_table(), tmp_path / f"scores{suffix}"
-    _write(table, path, suffix)
+    write_table(table, path)
     scores = read_scores(path, TAXONOMY, ["a.jpg", "b.jpg", "c.jpg"], "ours")
     np.testing.assert_allclose(scores.scores[[2, 0]], table[TAXONOMY.slugs].to_numpy()[:2], atol=1e-8)
     assert np.isnan(scores.scores[1]).all()
