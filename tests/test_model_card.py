@@ -130,8 +130,11 @@ def reports(folder):
             },
         },
         "image transfer": {
+            "set": {"name": "photos"},
             "map": {"name": "faces", "classes": ["a", "b"]},
             "images": {"num_images": 204},
+            "faces": {"cut": False},
+            "framing": {"num_faces": 7, "probes": {"place": None, "surroundings": None}, "framing": [], "photos": []},
             "results": {"feature_probe": {"accuracy": {"value": 0.791, "low": 0.75, "high": 0.83, "chance": CHANCE}}},
         },
         "robustness": {"faces": {"factors": [sweep]}, "images": None},
@@ -161,6 +164,8 @@ def test_each_report_fills_its_section(run, tmp_path):
     transfer = section(card, "Transfer to other faces")
     assert "| `argmax` heads | 0.412 [0.301, 0.523] | 0.200 [0.100, 0.300] |" in transfer
     assert "| `feature_probe` | 0.791 [0.750, 0.830] |" in transfer
+    assert "photos, classes of map faces: 204 images of 2 classes" in transfer
+    assert "Whole images; framing is not checked: a face was found in 7 of 204 images" in transfer
     assert "random" not in transfer
     assert "| faces | blur | 12 | 0.412 [0.301, 0.523] | 3.5 | nowhere |" in section(card, "Robustness")
     assert "2 pairs of copies across a test boundary (flipped 2); 5 groups" in card

@@ -5,6 +5,7 @@ from typing import Any
 
 from emonet_lightning.reporting.agreement_values import HUMANS, human_of, ranked, subsets, summary, title_of
 from emonet_lightning.reporting.card_evidence import Evidence, of_kind
+from emonet_lightning.reporting.framing_report import framing_line
 from emonet_lightning.reporting.markdown import estimate, literal, number, table
 
 NOT_MEASURED = "Not measured: no {} was given."
@@ -188,8 +189,10 @@ def transfer_section(evidence: Sequence[Evidence]) -> Iterable[str]:
         yield NOT_MEASURED.format("transfer.json")
     for each in reports:
         found = each.content
-        images, name = found["images"], literal(str(found["map"]["name"]))
+        images, name, cut = found["images"], literal(str(found["map"]["name"])), ""
         if "results" in found:
+            name = f"{literal(str(found['set']['name']))}, classes of map {name}"
+            cut = f" {'Faces cut out' if found['faces']['cut'] else 'Whole images'}; {literal(framing_line(found))}."
             judged = [(way, None, result["accuracy"]) for way, result in found["results"].items()]
         else:
             judged = [
@@ -200,7 +203,7 @@ def transfer_section(evidence: Sequence[Evidence]) -> Iterable[str]:
             ]
         yield (
             f"{name}: {images['num_images']} images of {len(found['map']['classes'])} classes (`{each.file}`); "
-            "shuffled labels show chance."
+            f"shuffled labels show chance.{cut}"
         )
         rows = [
             [
