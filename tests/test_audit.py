@@ -96,6 +96,21 @@ def test_without_a_planted_gap_the_worst_group_is_seldom_called_one(num_seeds):
     assert all(count <= allowed for count in false.values()), false
 
 
+def test_a_small_group_is_not_called_worse_for_its_size():
+    """Kappa rests on the few images that show an emotion: a small group of faces like all others may have none."""
+    place = np.repeat(np.arange(4), [424, 26, 26, 24])
+    false = {"gaps": 0, "rater_gaps": 0}
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        truth = np.where(rng.random((500, 20)) < 0.06, rng.uniform(2, 7, (500, 20)), -1.5)
+        groups = [attribute("group", "ABCD", place)]
+        made, scored = planted.panel(truth, rng), planted.system(truth + rng.normal(size=truth.shape))
+        found = audit(made, scored, planted.taxonomy(*(f"E{k}" for k in range(20))), groups, num_draws=40)
+        for part in false:
+            false[part] += gaps_of(found, "group", "kappa", part)[0]["p_holm"] < 0.05
+    assert max(false.values()) <= 2, false
+
+
 def test_figures_of_a_group_are_those_of_its_images_alone():
     made, scored, groups = scene(2, 120)
     found = judged(made, scored, groups)
