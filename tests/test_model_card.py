@@ -114,8 +114,10 @@ def reports(folder):
         "name": "blur", "num_pictures": 12, "undisturbed": 0, "levels": [{"level": 0, "agreement": ESTIMATE}],
         "first_loss": {"falling": None, "rising": 3.5}, "first_below_anchor": {"falling": None, "rising": None},
     }  # fmt: skip
+    below = {**sweep, "name": "yaw", "undisturbed_below_anchor": True, "first_below_anchor": {"rising": 15}}
     content = {
         "audit": {
+            "definitions": {"gap": "worst minus best group"},
             "provenance": {"kind": "prompted", "meaning": "the prompt's words"},
             "system": "heads",
             "by": [{**group, "too_few": False}, {**group, "level": "80", "n": 7, "too_few": True}],
@@ -134,7 +136,7 @@ def reports(folder):
             "images": {"num_images": 204},
             "results": {"feature_probe": {"accuracy": {"value": 0.791, "low": 0.75, "high": 0.83, "chance": CHANCE}}},
         },
-        "robustness": {"faces": {"factors": [sweep]}, "images": None},
+        "robustness": {"faces": {"factors": [sweep, below]}, "images": None},
         "leaks": {
             "sets": [{"name": "big", "num_images": 160}, {"name": "hq", "num_images": 150}],
             "leaks": {"num_pairs": 2},
@@ -162,7 +164,11 @@ def test_each_report_fills_its_section(run, tmp_path):
     assert "| `argmax` heads | 0.412 [0.301, 0.523] | 0.200 [0.100, 0.300] |" in transfer
     assert "| `feature_probe` | 0.791 [0.750, 0.830] |" in transfer
     assert "random" not in transfer
-    assert "| faces | blur | 12 | 0.412 [0.301, 0.523] | 3.5 | nowhere |" in section(card, "Robustness")
+    assert "gap: worst minus best group" in groups
+    robustness = section(card, "Robustness")
+    assert "| rendered faces | blur | 12 | 0.412 [0.301, 0.523] | 3.5 | nowhere |" in robustness
+    # below humans from the start: a level of yaw from which on it is would be praise
+    assert "| rendered faces | yaw | 12 | 0.412 [0.301, 0.523] | 3.5 | undisturbed |" in robustness
     assert "2 pairs of copies across a test boundary (flipped 2); 5 groups" in card
     digest = sha256_file(given / "audit" / "audit.json")
     assert f"| `audit/audit.json` | given | `{digest}` |" in card
