@@ -168,6 +168,21 @@ def test_scores_on_another_scale_get_no_bias():
     assert not gaps_of(found, "group", "bias")
 
 
+def test_where_all_groups_are_equal_there_is_no_worst():
+    made, scored, groups = scene(8, 80)
+    found = judged(made, scored._replace(scores=np.full_like(scored.scores, 3.0)), groups, num_draws=20)
+    assert not gaps_of(found, "group", "spearman")
+    assert find_gaps("AB", np.zeros((21, 2)), np.full(2, 40), np.full(2, 40), 0.95) == []
+
+
+def test_images_without_a_score_are_counted():
+    made, scored, groups = scene(9, 80)
+    scored.scores[:7] = np.nan
+    found = judged(made, scored, groups[:1], num_draws=20)
+    assert found["all"]["n"] == 73
+    assert found["system_notes"] == ["7 rated images without a score are left out"]
+
+
 def test_the_worst_of_many_pays_for_the_choice():
     rng = np.random.default_rng(0)
     levels = [f"g{i}" for i in range(10)]

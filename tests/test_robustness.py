@@ -166,6 +166,8 @@ def test_corruptions_grow_with_severity_and_are_the_same_every_time():
         assert change[0] == 0
         assert all(one.shape == picture.shape and one.dtype == np.uint8 for one in made)
         assert change[5] > 1.2 * change[1] > 0, corruption.name
+        with pytest.raises(DataError, match=r"dot\.png: 1x1 pixels are too few"):
+            corrupt(picture[:1, :1], corruption, 5, "dot.png")
 
 
 def pictures_of(folder, count, ratings=None, groups=None):

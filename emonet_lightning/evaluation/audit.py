@@ -120,7 +120,7 @@ def audit(
     return {
         "schema": SCHEMA,
         "system": None if system is None else system.name,
-        "system_notes": [] if system is None else list(system.notes),
+        "system_notes": [] if system is None else [*system.notes, *judge.notes],
         "emotions": [{"name": d.name, "slug": d.slug, "family": d.family} for d in taxonomy.dimensions[: len(every)]],
         "ratings": {
             "name": panel.name,

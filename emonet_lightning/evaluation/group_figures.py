@@ -51,9 +51,12 @@ class Judge:
         self.persons = panel.groups
         self.scores = None if system is None else system.scores
         self.judged = ~np.isnan(self.target).all(axis=1)
-        self.levels = None
+        self.levels, self.notes = None, []
         if self.scores is not None:
-            self.judged &= ~np.isnan(self.scores).all(axis=1)
+            scored = ~np.isnan(self.scores).all(axis=1)
+            if num_left := int((self.judged & ~scored).sum()):
+                self.notes = [f"{num_left} rated images without a score are left out"]
+            self.judged &= scored
             # cut once, on all images together: a group whose scores are shifted loses agreement by that
             self.levels = quantile_bin(self.scores, gold_levels(self.slots, self.low, self.high))
         self.off_scale = system is not None and not system.on_scale and off_scale(system.scores, self.low, self.high)

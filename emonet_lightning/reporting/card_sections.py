@@ -223,7 +223,7 @@ def robustness_section(evidence: Sequence[Evidence]) -> Iterable[str]:
         yield NOT_MEASURED.format("robustness.json")
     for each in reports:
         rows = []
-        for part, key in (("faces", "factors"), ("images", "corruptions")):
+        for part, key, on in (("faces", "factors", "rendered faces"), ("images", "corruptions", "images")):
             for sweep in (each.content.get(part) or {}).get(key) or []:
                 lost, below = (_first(sweep.get(name)) for name in ("first_loss", "first_below_anchor"))
                 if sweep.get("undisturbed_below_anchor"):
@@ -232,7 +232,7 @@ def robustness_section(evidence: Sequence[Evidence]) -> Iterable[str]:
                     (row for row in sweep["levels"] if row["level"] == sweep.get("undisturbed")), {}
                 )
                 before = estimate(own.get("agreement"))
-                rows.append(["rendered faces" if part == "faces" else part, literal(str(sweep["name"])), str(sweep["num_pictures"]), before, lost, below])
+                rows.append([on, literal(str(sweep["name"])), str(sweep["num_pictures"]), before, lost, below])
         yield f"One factor at a time (`{each.file}`)."
         header = ("on", "factor", "pictures", "undisturbed agreement", "first loss at", "first below humans at")
         yield table(header, rows)
