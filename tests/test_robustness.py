@@ -254,6 +254,8 @@ def test_the_command_writes_a_report(untrained_heads, tmp_path, capsys):
     assert content["images"]["truth"] is None
     assert "agreement" not in content["images"]["corruptions"][0]["levels"][0]
     assert "Perceived emotion" in text
+    assert " 2 persons are few: intervals from draws of them are too narrow." in text
+    assert " 6 images are few" in text
     assert {path.stem for path in (out / "figures").iterdir()} == {
         "factors", "factors_emotions", "intensity", "corruptions", "corruptions_emotions"
     }  # fmt: skip
