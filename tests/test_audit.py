@@ -96,6 +96,21 @@ def test_without_a_planted_gap_the_worst_group_is_seldom_called_one(num_seeds):
     assert all(count <= allowed for count in false.values()), false
 
 
+def test_a_small_group_is_not_called_worse_for_its_size():
+    """Kappa rests on the few images that show an emotion: a small group of faces like all others may have none."""
+    place = np.repeat(np.arange(4), [424, 26, 26, 24])
+    false = {"gaps": 0, "rater_gaps": 0}
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        truth = np.where(rng.random((500, 20)) < 0.06, rng.uniform(2, 7, (500, 20)), -1.5)
+        groups = [attribute("group", "ABCD", place)]
+        made, scored = planted.panel(truth, rng), planted.system(truth + rng.normal(size=truth.shape))
+        found = audit(made, scored, planted.taxonomy(*(f"E{k}" for k in range(20))), groups, num_draws=40)
+        for part in false:
+            false[part] += gaps_of(found, "group", "kappa", part)[0]["p_holm"] < 0.05
+    assert max(false.values()) <= 2, false
+
+
 def test_figures_of_a_group_are_those_of_its_images_alone():
     made, scored, groups = scene(2, 120)
     found = judged(made, scored, groups)
@@ -151,6 +166,21 @@ def test_scores_on_another_scale_get_no_bias():
     assert found["scale"]["is_off_scale"]
     assert all(entry["bias"] is None and entry["spearman"] is not None for entry in found["by"])
     assert not gaps_of(found, "group", "bias")
+
+
+def test_where_all_groups_are_equal_there_is_no_worst():
+    made, scored, groups = scene(8, 80)
+    found = judged(made, scored._replace(scores=np.full_like(scored.scores, 3.0)), groups, num_draws=20)
+    assert not gaps_of(found, "group", "spearman")
+    assert find_gaps("AB", np.zeros((21, 2)), np.full(2, 40), np.full(2, 40), 0.95) == []
+
+
+def test_images_without_a_score_are_counted():
+    made, scored, groups = scene(9, 80)
+    scored.scores[:7] = np.nan
+    found = judged(made, scored, groups[:1], num_draws=20)
+    assert found["all"]["n"] == 73
+    assert found["system_notes"] == ["7 rated images without a score are left out"]
 
 
 def test_the_worst_of_many_pays_for_the_choice():

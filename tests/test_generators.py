@@ -185,6 +185,7 @@ def test_the_command_writes_a_report_on_styles_of_the_renderer(untrained_heads, 
     assert content["transfer"]["num_training"] == 18
     assert len(content["reliance"]) == 6
     assert "Perceived emotion" in text
+    assert " 4 persons or prompts are few: intervals from draws of them are too narrow." in text
     assert {path.stem for path in (out / "figures").iterdir()} == {"transfer", "probe", "reliance"}
     assert "probe names" in capsys.readouterr().out
 

@@ -17,6 +17,7 @@ from emonet_lightning.leakage.image_sets import ImageSet, comparisons, crosses, 
 from emonet_lightning.leakage.prints import Prints
 from emonet_lightning.packing.samples import RawSample
 from emonet_lightning.packing.shards import pack
+from emonet_lightning.reporting.leaks_report import verdict
 from emonet_lightning.synthesis.faces import RenderedFaces
 
 QUIETLY = ("--embeddings=false", "--progress=false")
@@ -80,6 +81,17 @@ def test_report_shows_every_pair_and_where_the_threshold_stands(planted):
         assert f"figures/{name}.png" in report
         assert (out / "figures" / f"{name}.png").stat().st_size > 10_000
     assert str(out.parent) not in (out / "leaks.json").read_text() + report
+
+
+def test_a_pair_just_above_the_threshold_is_said_to_be_doubtful():
+    pair = {"across_test_boundary": True, "score": 0.949}
+    content = {
+        "calibration": {"threshold": 0.947}, "sets": [{"name": "a"}, {"name": "b"}],
+        "leaks": {"num_pairs": 2, "num_images": [2, 2]}, "pairs": [pair, {**pair, "score": 0.998}],
+    }  # fmt: skip
+    assert "1 of them only just: look at these" in verdict(content)
+    content["pairs"] = [{**pair, "score": 0.998}] * 2
+    assert "only just" not in verdict(content)
 
 
 def photographs(folder):

@@ -114,8 +114,10 @@ def reports(folder):
         "name": "blur", "num_pictures": 12, "undisturbed": 0, "levels": [{"level": 0, "agreement": ESTIMATE}],
         "first_loss": {"falling": None, "rising": 3.5}, "first_below_anchor": {"falling": None, "rising": None},
     }  # fmt: skip
+    below = {**sweep, "name": "yaw", "undisturbed_below_anchor": True, "first_below_anchor": {"rising": 15}}
     content = {
         "audit": {
+            "definitions": {"gap": "worst minus best group"},
             "provenance": {"kind": "prompted", "meaning": "the prompt's words"},
             "system": "heads",
             "by": [{**group, "too_few": False}, {**group, "level": "80", "n": 7, "too_few": True}],
@@ -137,7 +139,7 @@ def reports(folder):
             "framing": {"num_faces": 7, "probes": {"place": None, "surroundings": None}, "framing": [], "photos": []},
             "results": {"feature_probe": {"accuracy": {"value": 0.791, "low": 0.75, "high": 0.83, "chance": CHANCE}}},
         },
-        "robustness": {"faces": {"factors": [sweep]}, "images": None},
+        "robustness": {"faces": {"factors": [sweep, below]}, "images": None},
         "leaks": {
             "sets": [{"name": "big", "num_images": 160}, {"name": "hq", "num_images": 150}],
             "leaks": {"num_pairs": 2},
@@ -167,7 +169,11 @@ def test_each_report_fills_its_section(run, tmp_path):
     assert "photos, classes of map faces: 204 images of 2 classes" in transfer
     assert "Whole images; framing is not checked: a face was found in 7 of 204 images" in transfer
     assert "random" not in transfer
-    assert "| faces | blur | 12 | 0.412 [0.301, 0.523] | 3.5 | nowhere |" in section(card, "Robustness")
+    assert "gap: worst minus best group" in groups
+    robustness = section(card, "Robustness")
+    assert "| rendered faces | blur | 12 | 0.412 [0.301, 0.523] | 3.5 | nowhere |" in robustness
+    # below humans from the start: a level of yaw from which on it is would be praise
+    assert "| rendered faces | yaw | 12 | 0.412 [0.301, 0.523] | 3.5 | undisturbed |" in robustness
     assert "2 pairs of copies across a test boundary (flipped 2); 5 groups" in card
     digest = sha256_file(given / "audit" / "audit.json")
     assert f"| `audit/audit.json` | given | `{digest}` |" in card

@@ -30,6 +30,7 @@ from emonet_lightning.evaluation.columns import median_rating
 from emonet_lightning.evaluation.two_way import clustered_interval
 from emonet_lightning.ratings.panel import SystemScores
 from emonet_lightning.ratings.panel_files import read_panel
+from emonet_lightning.reporting.preference_report import headline
 from emonet_lightning.taxonomy import Taxonomy
 
 FORTY = Taxonomy.load("emonet40")
@@ -455,6 +456,9 @@ def test_simulated_judges_answer_a_study_and_the_analysis_finds_what_was_planted
     assert found["overall"]["n"] == 57 * 12
     assert found["overall"]["low"] < 0.3 < found["overall"]["high"]
     assert "'model' was preferred to 'experts' in" in capsys.readouterr().out
+    one = {**found, "overall": {**found["overall"], "num_judges": 1}}
+    assert "other images and judges [" in headline(found)
+    assert "other images, this judge [" in headline(one)
     swapped = ["--subject", "experts", "--reference", "model", "--out", str(tmp_path / "s"), "--num_draws", "100"]
     assert main(["preference", "analyse", answers, *common, *swapped]) == 0
     other = json.loads((tmp_path / "s" / "preference.json").read_text())

@@ -166,6 +166,8 @@ def test_corruptions_grow_with_severity_and_are_the_same_every_time():
         assert change[0] == 0
         assert all(one.shape == picture.shape and one.dtype == np.uint8 for one in made)
         assert change[5] > 1.2 * change[1] > 0, corruption.name
+        with pytest.raises(DataError, match=r"dot\.png: 1x1 pixels are too few"):
+            corrupt(picture[:1, :1], corruption, 5, "dot.png")
 
 
 def pictures_of(folder, count, ratings=None, groups=None):
@@ -252,6 +254,8 @@ def test_the_command_writes_a_report(untrained_heads, tmp_path, capsys):
     assert content["images"]["truth"] is None
     assert "agreement" not in content["images"]["corruptions"][0]["levels"][0]
     assert "Perceived emotion" in text
+    assert " 2 persons are few: intervals from draws of them are too narrow." in text
+    assert " 6 images are few" in text
     assert {path.stem for path in (out / "figures").iterdir()} == {
         "factors", "factors_emotions", "intensity", "corruptions", "corruptions_emotions"
     }  # fmt: skip

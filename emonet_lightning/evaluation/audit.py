@@ -12,7 +12,7 @@ audit.json (`schema`: emonet_lightning audit 1; undefined figures are null):
     all             LEVEL of all images
     by              [{attribute, level, raw, ...LEVEL}]
     gaps            [{attribute, measure, worst, best, gap (worst minus best), low, high, p_holm, num_comparisons}] of
-                     the system; `best` is the best level, or `all others`
+                     the system; `best` is the best level, or `all others`; of kappa after what the sizes of groups do
     rater_gaps      the same of the raters among themselves
     attributes      {attribute: {levels, num_unknown, emotions {measure: slugs in its means}}}
     bootstrap       num_draws, seed, level, unit, num_units
@@ -94,11 +94,15 @@ def audit(
         by += [{"attribute": attribute.name, "level": name, "raw": raw, **entry} for name, raw, entry in names]
         kept = [number_ for number_, figures in enumerate(found) if figures is not None]
         sizes = np.array([[len(inside[number_]), judge.units(inside[number_])] for number_ in kept]).reshape(-1, 2)
-        for part, measures in (("gaps", MEASURES), ("rater_gaps", RATER_MEASURES)):
+        by_chance = {int(n): judge.kappa_by_chance(int(n)) for n in np.unique(sizes[:, 0])} if len(kept) > 1 else {}
+        for side, (part, measures) in enumerate((("gaps", MEASURES), ("rater_gaps", RATER_MEASURES))):
             for measure in measures:
                 if not known or measure not in _parts(known[0], part):
                     continue
-                means = np.stack([_mean(_parts(f, part)[measure], shared[part, measure]) for f in known], axis=1)
+                values = [_parts(figures, part)[measure] for figures in known]
+                if measure == "kappa" and by_chance:
+                    values = [one - by_chance[int(n)][side] for one, n in zip(values, sizes[:, 0], strict=True)]
+                means = np.stack([_mean(one, shared[part, measure]) for one in values], axis=1)
                 names_kept = [attribute.levels[number_] for number_ in kept]
                 chosen = find_gaps(names_kept, means, sizes[:, 0], sizes[:, 1], level, by_size=measure == "bias")
                 gaps[part] += [{"attribute": attribute.name, "measure": measure, **gap} for gap in chosen]
@@ -116,7 +120,7 @@ def audit(
     return {
         "schema": SCHEMA,
         "system": None if system is None else system.name,
-        "system_notes": [] if system is None else list(system.notes),
+        "system_notes": [] if system is None else [*system.notes, *judge.notes],
         "emotions": [{"name": d.name, "slug": d.slug, "family": d.family} for d in taxonomy.dimensions[: len(every)]],
         "ratings": {
             "name": panel.name,

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from emonet_lightning.errors import DataError, UsageError
 from emonet_lightning.evaluation.audit import audit
 from emonet_lightning.evaluation.audit_groups import RELEASED, UNKNOWN, read_groups
+from emonet_lightning.evaluation.group_figures import NUM_RANDOM_GROUPS
 from emonet_lightning.evaluation.panel_input import read_panel_input
 from emonet_lightning.io import make_folder, write_json
 from emonet_lightning.progress import progress_bar
@@ -27,7 +28,8 @@ DEFINITIONS = {
     "gives all images of a group one score of an emotion counts as 0 there",
     "kappa": "quadratically weighted Cohen's kappa with single ratings, pooled over an image's raters, within the "
     "group, mean over emotions; scores are cut into levels once, on all images together, so that the levels' shares "
-    "are those of the rounded mean rating (an oracle); raters: all pairs of raters of an image, pooled",
+    "are those of the rounded mean rating (an oracle); raters: all pairs of raters of an image, pooled. Kappa of few "
+    "images is lower by chance alone: only its gaps allow for that",
     "bias": "mean of score minus mean rating within the group, in levels, mean over emotions: above 0 the system sees "
     "more than raters do; biases of emotions may cancel, the heat map shows them one by one",
     "slope": "rise of the mean rating per level of score (least squares), all emotions of the group together; 1 is "
@@ -40,7 +42,8 @@ DEFINITIONS = {
     "mean over emotions": "over those that have a value in all groups of the attribute that have enough images",
     "worst": "the group with the lowest agreement; of bias, the one with the largest bias of either sign",
     "gap": "worst minus best group, and worst group minus the mean of all others (each with the weight of its images), "
-    "on the same draws",
+    "on the same draws. Kappas are first rid of what a group's size does to them, the mean difference from all images "
+    f"of {NUM_RANDOM_GROUPS} random groups as large, so their gap is not the difference of the kappas shown",
     "interval": "of a figure: percentiles of the draws, for it alone; † marks one whose draws lie to one side of the "
     "sample, as kappa's do where images are few. Of a gap: Student's t with the draws' standard "
     "deviation, widened for all comparisons that could have been picked (Bonferroni: all pairs of groups, or each "

@@ -7,14 +7,17 @@ from numpy.typing import NDArray
 
 from emonet_lightning.evaluation.association import spearman
 from emonet_lightning.evaluation.binning import gold_levels, quantile_bin
-from emonet_lightning.evaluation.bootstrap import draws, num_units
-from emonet_lightning.evaluation.columns import Array, mean_rating, ratio, sums
+from emonet_lightning.evaluation.bootstrap import draws, num_units, unit_codes
+from emonet_lightning.evaluation.columns import Array, column_mean, mean_rating, ratio, sums
 from emonet_lightning.evaluation.estimates import count_constant_as_zero, varied
 from emonet_lightning.evaluation.kappa import pooled_rater_kappa, pooled_system_kappa
 from emonet_lightning.evaluation.left_out import rater_spearman
 from emonet_lightning.evaluation.score_traits import off_scale
 from emonet_lightning.ratings.panel import Panel, SystemScores, slots
 from emonet_lightning.taxonomy import Taxonomy
+
+NUM_RANDOM_GROUPS = 100
+"""Over which the effect of a group's size on kappa is averaged."""
 
 
 class Figures(NamedTuple):
@@ -48,13 +51,17 @@ class Judge:
         self.persons = panel.groups
         self.scores = None if system is None else system.scores
         self.judged = ~np.isnan(self.target).all(axis=1)
-        self.levels = None
+        self.levels, self.notes = None, []
         if self.scores is not None:
-            self.judged &= ~np.isnan(self.scores).all(axis=1)
+            scored = ~np.isnan(self.scores).all(axis=1)
+            if num_left := int((self.judged & ~scored).sum()):
+                self.notes = [f"{num_left} rated images without a score are left out"]
+            self.judged &= scored
             # cut once, on all images together: a group whose scores are shifted loses agreement by that
             self.levels = quantile_bin(self.scores, gold_levels(self.slots, self.low, self.high))
         self.off_scale = system is not None and not system.on_scale and off_scale(system.scores, self.low, self.high)
         self.weights = draws(len(panel.images), num_draws, seed, panel.groups)
+        self.seed = seed
 
     def figures(self, rows: NDArray[np.intp]) -> Figures:
         """Return the figures of some images."""
@@ -79,6 +86,28 @@ class Judge:
         given = ~np.isnan(error)
         own["bias"] = _quotient(sums(weights, np.where(given, error, 0.0)), sums(weights, given.astype(np.float64)))
         return Figures(own, raters, self._calibration(scores, target, weights))
+
+    def kappa_by_chance(self, num_images: int) -> tuple[Array, Array]:
+        """Return how far kappa of a random group of so many images is from that of all images, on average.
+
+        Kappa of few images is lower by chance alone: those on which it rests may be missing. Groups are whole persons.
+
+        Returns:
+            Of the system and of the raters [K]; 0 where not defined.
+        """
+        rows = np.flatnonzero(self.judged)
+        codes, count = unit_codes(len(rows), None if self.persons is None else [self.persons[row] for row in rows])
+        rng = np.random.default_rng(self.seed)
+        weights = np.ones((1 + NUM_RANDOM_GROUPS, len(codes)))
+        for row in weights[1:]:
+            order = rng.permutation(count)
+            sizes = np.bincount(codes, minlength=count)[order].cumsum()
+            row[:] = np.isin(codes, order[: 1 + np.searchsorted(sizes, num_images)])
+        by_slot = self.slots[rows]
+        raters = _shift(pooled_rater_kappa(by_slot, self.low, self.high, weights))
+        if self.levels is None:
+            return np.zeros_like(raters), raters
+        return _shift(pooled_system_kappa(self.levels[rows], by_slot, self.low, self.high, weights)), raters
 
     def units(self, rows: NDArray[np.intp]) -> int:
         """Return how many images, or persons, the draws draw of these rows."""
@@ -105,6 +134,12 @@ class Judge:
             "slope": ratio(n * sum_xy - sum_x * sum_y, n * sum_xx - sum_x**2),
             "calibration_error": ratio(np.sum(apart, axis=0), n),
         }
+
+
+def _shift(values: Array) -> Array:
+    """Mean of the rows after the first, minus the first [K]; 0 where either is not defined."""
+    drawn = column_mean(values[1:])
+    return np.nan_to_num(drawn - values[0])
 
 
 def _quotient(total: Array, count: Array) -> Array:

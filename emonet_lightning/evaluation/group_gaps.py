@@ -46,13 +46,16 @@ def find_gaps(
 
     Returns:
         At most two entries of `worst`, `best` (`all others` in the second), `gap` (worst minus best), `low`, `high`,
-        `p_holm`, `num_comparisons`. Levels without a value take no part; of fewer than two there is none.
+        `p_holm`, `num_comparisons`. Levels without a value take no part; of fewer than two, or where all
+        are equal, there is none.
     """
     known = np.flatnonzero(~np.isnan(values[0]))
     if len(known) < 2:
         return []
     rank = np.abs(values[0, known]) if by_size else -values[0, known]
     worst, best = int(known[rank.argmax()]), int(known[rank.argmin()])
+    if worst == best:
+        return []
     pairs = list(combinations(known.tolist(), 2))
     first, second = (np.array([pair[side] for pair in pairs]) for side in (0, 1))
     apart = values[:, first] - values[:, second]

@@ -17,7 +17,7 @@ _COLOURS = colormaps["PuOr_r"]
 _HATCH, _CELL = "////", 0.27
 _PANELS = {
     "spearman": "Spearman with the mean rating",
-    "kappa": "kappa with single ratings",
+    "kappa": "kappa with single ratings\n(lower where images are few)",
     "bias": "bias: score minus rating (levels)",
 }
 

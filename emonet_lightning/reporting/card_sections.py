@@ -179,6 +179,9 @@ def groups_section(evidence: Sequence[Evidence]) -> Iterable[str]:
             for gap in found["gaps"]
         ]
         if gaps:
+            meaning_of = found.get("definitions") or {}
+            if "gap" in meaning_of:
+                yield f"gap: {literal(str(meaning_of['gap']))}"
             yield table(("attribute", "measure", "worst", "compared with", "gap", "p (Holm)"), gaps)
 
 
@@ -217,20 +220,22 @@ def transfer_section(evidence: Sequence[Evidence]) -> Iterable[str]:
 
 
 def robustness_section(evidence: Sequence[Evidence]) -> Iterable[str]:
-    """Yield at which level of each factor agreement falls below that of humans."""
+    """Yield at which level of each factor agreement falls below that of humans, unless it is below from the start."""
     reports = of_kind(evidence, "robustness")
     if not reports:
         yield NOT_MEASURED.format("robustness.json")
     for each in reports:
         rows = []
-        for part, key in (("faces", "factors"), ("images", "corruptions")):
+        for part, key, on in (("faces", "factors", "rendered faces"), ("images", "corruptions", "images")):
             for sweep in (each.content.get(part) or {}).get(key) or []:
                 lost, below = (_first(sweep.get(name)) for name in ("first_loss", "first_below_anchor"))
+                if sweep.get("undisturbed_below_anchor"):
+                    below = "undisturbed"
                 own: Mapping[str, Any] = next(
                     (row for row in sweep["levels"] if row["level"] == sweep.get("undisturbed")), {}
                 )
                 before = estimate(own.get("agreement"))
-                rows.append([part, literal(str(sweep["name"])), str(sweep["num_pictures"]), before, lost, below])
+                rows.append([on, literal(str(sweep["name"])), str(sweep["num_pictures"]), before, lost, below])
         yield f"One factor at a time (`{each.file}`)."
         header = ("on", "factor", "pictures", "undisturbed agreement", "first loss at", "first below humans at")
         yield table(header, rows)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from emonet_lightning.io import atomic_write
 from emonet_lightning.reporting.agreement_reading import RESPONSIBLE_USE
-from emonet_lightning.reporting.markdown import estimate, interval, literal, number, table
+from emonet_lightning.reporting.markdown import estimate, few_drawn, interval, literal, number, table
 
 REPORT_FILE = "generators.md"
 _SURE = 0.05
@@ -40,6 +40,7 @@ def sections(content: Mapping[str, Any], drawn: Sequence[str]) -> Iterable[str]:
         f"pictures{people} of {literal(images['name'])}{left_out}. Generators by {literal(images['source'])}: "
         + ", ".join(f"{literal(entry['name'])} {entry['num_images']}" for entry in content["generators"])
         + f". Intervals: {options['level']:.0%} of {options['num_draws']} bootstrap draws, seed {options['seed']}."
+        + few_drawn(images["num_groups"] or images["num_images"], "persons or prompts" if people else "pictures")
     )
     if not images["num_groups"]:
         yield (

@@ -97,7 +97,7 @@ def _scores(content: Mapping[str, Any]) -> Figure:
     found = content["calibration"]
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
-    frame(axes, "Copies stand apart from images that merely look alike", "score", "images or pairs")
+    frame(axes, "Copies found, and how alike images of other groups are", "score", "images or pairs")
     null = list(chain.from_iterable(each["scores"] for each in found["sets"]))
     copies = [pair["score"] for pair in content["pairs"]]
     handles: list[Artist] = []

@@ -63,9 +63,16 @@ def verdict(content: Mapping[str, Any]) -> str:
             f"{count} images of {literal(each['name'])}"
             for count, each in zip(leaks["num_images"], content["sets"], strict=True)
         )
-        return f"Leak: {leaks['num_pairs']} pairs of copies across a test boundary ({of})."
+        return f"Leak: {leaks['num_pairs']} pairs of copies across a test boundary ({of}).{_doubtful(content)}"
     other = f" {pairs} pairs do not cross one." if pairs else ""
     return f"No copy across a test boundary among {content['num_compared']:,} pairs.{other}"
+
+
+def _doubtful(content: Mapping[str, Any]) -> str:
+    """Say how many copies score nearer to the threshold than to a perfect copy: images merely alike get there, too."""
+    middle = (1 + content["calibration"]["threshold"]) / 2
+    count = sum(pair["across_test_boundary"] and pair["score"] < middle for pair in content["pairs"])
+    return f" {count} of them only just: look at these, they may be two pictures that are alike." if count else ""
 
 
 def _set_rows(content: Mapping[str, Any]) -> Iterable[list[str]]:

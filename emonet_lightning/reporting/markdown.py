@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _ESCAPED = str.maketrans({"|": r"\|", "*": r"\*", "<": r"\<", "`": r"\`", "\n": " ", "\r": " "})
+_FEW_DRAWN = 20
 
 
 def literal(text: str) -> str:
@@ -46,3 +47,8 @@ def is_off_centre(found: Mapping[str, Any], key: str = "value") -> bool:
     if value is None or low is None or high is None:
         return False
     return bool(found.get("is_biased")) or not low - 1e-9 <= value <= high + 1e-9
+
+
+def few_drawn(number: int, what: str) -> str:
+    """Return what to say of intervals of a bootstrap that draws so few units; nothing where there are enough."""
+    return f" {number} {what} are few: intervals from draws of them are too narrow." if number < _FEW_DRAWN else ""

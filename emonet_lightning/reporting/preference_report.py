@@ -47,10 +47,11 @@ def headline(found: Mapping[str, Any]) -> str:
     own = found["overall"]
     if not own["n"]:
         return f"'{found['subject']}' and '{found['reference']}' were not compared by anyone."
+    others = "other images and judges" if own["num_judges"] > 1 else "other images, this judge"
     return (
         f"'{found['subject']}' was preferred to '{found['reference']}' in {percent(own)} of comparisons (n = "
         f"{own['n']:,}: {own['num_images']:,} images, {own['num_judges']} judges; {_level(found)} intervals: Wilson "
-        f"{bounds(own)}, other images and judges {bounds(own['clustered'])}; p {_p(own['p'])})."
+        f"{bounds(own)}, {others} {bounds(own['clustered'])}; p {_p(own['p'])})."
     )
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from emonet_lightning.io import atomic_write
 from emonet_lightning.reporting.agreement_reading import RESPONSIBLE_USE
-from emonet_lightning.reporting.markdown import estimate, interval, literal, number, table
+from emonet_lightning.reporting.markdown import estimate, few_drawn, interval, literal, number, table
 
 REPORT_FILE = "robustness.md"
 _NAMED = 3
@@ -50,7 +50,7 @@ def sections(content: Mapping[str, Any], drawn: Sequence[str]) -> Iterable[str]:
             f"{faces['num_faces']} faces ({faces['num_persons']} persons, each with every one of {len(labels)} "
             f"emotions) of {faces['size']} pixels; {faces['num_pictures']} pictures. The same persons, expressions and "
             "scenes at every level. These are drawings: what breaks here breaks under control, and what holds here may "
-            "still break on photographs."
+            f"still break on photographs.{few_drawn(faces['num_persons'], 'persons')}"
         )
         yield from _sweeps(faces["factors"], faces["anchor"], labels)
         yield "![Agreement and rank stability by condition](figures/factors.png)"
@@ -67,6 +67,7 @@ def sections(content: Mapping[str, Any], drawn: Sequence[str]) -> Iterable[str]:
             f"{images['num_images']} images{people}, each at severity 0 (as it is) to 5. "
             + (f"Agreement is with: {truth}." if truth else "Nothing is known of them, so there is no agreement: ")
             + ("" if truth else "the table says how far scores move, not which of them are right.")
+            + few_drawn(images["num_groups"] or images["num_images"], "groups" if images["num_groups"] else "images")
         )
         yield from _sweeps(images["corruptions"], images["anchor"], list(names.values()))
         yield "![Agreement and rank stability by corruption](figures/corruptions.png)"

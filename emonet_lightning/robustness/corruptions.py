@@ -12,12 +12,15 @@ from typing import Any
 import cv2
 import numpy as np
 
+from emonet_lightning.errors import DataError
 from emonet_lightning.io import fingerprint
 from emonet_lightning.robustness.conditions import Corruption
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # read when albumentations is imported: no call home
 _SIDE = 224.0
 """Shorter side of the pictures that lengths in the table are meant for."""
+_LEAST_SIDE = 4
+"""Pixels below which a corruption would leave nothing."""
 
 
 @cache
@@ -39,10 +42,16 @@ def corrupt(pixels: np.ndarray, corruption: Corruption, severity: int, name: str
 
     Returns:
         uint8 [H, W, 3].
+
+    Raises:
+        DataError: the picture has too few pixels.
     """
     if severity == 0:
         return pixels
     value, side = corruption.severities[severity - 1], min(pixels.shape[:2])
+    if side < _LEAST_SIDE:
+        size = f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
+        raise DataError(f"{name}: {size} are too few to corrupt, {_LEAST_SIDE} a side are needed; remove it")
     transform = _TRANSFORMS[corruption.name](value, side)
     drawn = int(fingerprint([seed, name])[:15], 16)
     transform.set_random_state(np.random.default_rng(drawn), random.Random(drawn))
