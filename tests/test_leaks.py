@@ -10,6 +10,7 @@ from planted_copies import KINDS, copy_of, plant
 from toy_faces import TAXONOMY, Listed, encoded, pack_toy
 
 from emonet_lightning.cli import main
+from emonet_lightning.encoders import EncoderSpec
 from emonet_lightning.errors import MissingInputError
 from emonet_lightning.leakage.audit import compare, run_audit
 from emonet_lightning.leakage.calibration import DEFAULT
@@ -230,6 +231,22 @@ def test_equal_pictures_are_found_among_many_and_equal_hashes_prove_nothing():
     ]
     assert content["num_compared"] == 1_500
     assert any(pair["second"]["key"] == "b7" and pair["hash_distance"] == 0 for pair in content["rejected"])
+
+
+def test_equal_lines_of_what_an_encoder_calls_strangers_are_no_copy():
+    rng = np.random.default_rng(1)
+    sets = [made_up("a", ["train"] * 60, [False] * 60), made_up("b", ["test"] * 40, [True] * 40)]
+    pictures = rng.integers(0, 256, (100, 64, 64), dtype=np.uint8)
+    features = rng.normal(size=(100, 8)).astype(np.float32)
+    pictures[60:62] = pictures[:2]  # saved anew
+    features[60], features[61] = features[0], -features[1]
+    names = [str(number) for number in range(100)]
+    hashes = rng.integers(0, 2**63, (100, 2)).astype(np.uint64)
+    prints = Prints(names, names, np.full((100, 2), 64), pictures, hashes, features)
+    content = compare(sets, comparisons(sets), prints, EncoderSpec("embedded"), progress=False)
+    assert [pair["second"]["key"] for pair in content["pairs"]] == ["b0"]
+    assert content["rejected"][0]["second"]["key"] == "b1"
+    assert content["rejected"][0]["feature_similarity"] < content["calibration"]["copy_features"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ leaks.json (`schema`: emonet_lightning leaks 1; what is not defined is null):
     rule           when a pair crosses a test boundary
     definitions    term -> sentence
     sets           [{name, digest, num_images, num_test, splits {name: n}}]
-    calibration    threshold, is_calibrated, false_alarm_rate, min_features, sets [{name, num_images,
+    calibration    threshold, is_calibrated, false_alarm_rate, min_features, copy_features, sets [{name, num_images,
                    median, quantile, num_above, scores}] (median and
                    quantile of those without a copy in their set)
     num_compared, num_candidates, num_alike (alike by features, and no copies)
@@ -44,7 +44,8 @@ DEFINITIONS = {
     "threshold": "half way between 1 and the score that 1 % of images exceed with the nearest image of another "
     "group in their own set, those with a copy there left out; 0.95 where too few images can tell",
     "hash distance": "differing bits of 64 of the perceptual hash (DCT), mirrored where the copy is",
-    "feature similarity": "correlation of the frozen encoder's features, less the mean of all images",
+    "feature similarity": "correlation of the frozen encoder's features, less the mean of all images; an unmirrored "
+    "copy has at least the median of nearest images of other groups",
     "alike": "pairs whose features are nearer than those of 99 % of nearest images of other groups, and whose details "
     "do not agree: one pose or light, not one picture",
     "shared groups and prompts": "equal names on both sides; two sets may use one name for two persons, so these do "
@@ -133,6 +134,7 @@ def compare(
             "is_calibrated": found.is_calibrated,
             "false_alarm_rate": FALSE_ALARM_RATE,
             "min_features": None if encoder is None else found.min_features,
+            "copy_features": found.copy_features,
             "sets": found.sets,
         },
         "num_compared": int(sum(len(part.rows) * len(part.among) for part in parts)),

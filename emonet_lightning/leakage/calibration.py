@@ -36,6 +36,8 @@ class Calibration(NamedTuple):
     """Score of an alignment from which on two images are copies."""
     min_features: float
     """Similarity of features from which on two images are compared."""
+    copy_features: float | None
+    """Similarity of features below which an unmirrored pair is no copy; None where nothing can tell."""
     is_calibrated: bool
     sets: list[dict[str, Any]]
     """One of each set: name, num_images, median, quantile, num_above (the threshold), scores."""
@@ -85,7 +87,9 @@ def calibrate(
         each["num_above"] = int((np.array(each["scores"]) >= threshold).sum())
     enough = len(features) >= MIN_IMAGES
     min_features = float(np.quantile(features, 1 - FALSE_ALARM_RATE)) if enough else DEFAULT_FEATURES
-    return Calibration(threshold, min_features, bool(usable), sets)
+    # two persons of one outline may agree in all lines, but are not nearer to an encoder than strangers mostly are
+    copy_features = float(np.median(features)) if enough else None
+    return Calibration(threshold, min_features, copy_features, bool(usable), sets)
 
 
 def _half_way(likeness: float) -> float:

@@ -70,7 +70,9 @@ def sort_out(
         view = int(one.mirrored)
         distance = int(np.bitwise_count(index.hashes[first, view] ^ index.hashes[second, 0]))
         features = None if index.features is None else float(index.features[first] @ index.features[second])
-        is_copy = (a, b) in equal or one.score >= calibration.threshold
+        floor = None if one.mirrored else calibration.copy_features
+        stranger = features is not None and floor is not None and features < floor
+        is_copy = (a, b) in equal or (one.score >= calibration.threshold and not stranger)
         pair = Pair(first, second, _kind(prints, first, second, one, (a, b) in equal), one, distance, features)
         (listed if is_copy else others).append(pair)
     num_alike = sum(
