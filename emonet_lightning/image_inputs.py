@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from emonet_lightning.errors import MissingInputError, UsageError, nearest
 from emonet_lightning.image_files import OTHER_SUFFIXES, SUFFIXES, VIDEO_SUFFIXES
 from emonet_lightning.image_reading import ImageLike
-from emonet_lightning.io import read_json
 from emonet_lightning.messages import say
-from emonet_lightning.packing.packed import FORMAT, MANIFEST, PackedSet
+from emonet_lightning.packing.packed import PackedSet
+from emonet_lightning.packing.packed_source import is_packed
 
 NamedImage = tuple[str, ImageLike | Callable[[], bytes]]
 
@@ -73,13 +73,6 @@ def find_inputs(path: Path, split: str | None) -> Found:
 
 def _named(files: list[Path], folder: Path) -> list[tuple[str, Any]]:
     return [(file.relative_to(folder).as_posix(), file) for file in files]
-
-
-def is_packed(folder: Path) -> bool:
-    """Return whether a folder is a packed set, and not one of images."""
-    manifest = folder / MANIFEST
-    content = read_json(manifest) if manifest.is_file() else None
-    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def _packed_images(packed: PackedSet, split: str | None) -> list[NamedImage]:

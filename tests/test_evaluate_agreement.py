@@ -85,7 +85,7 @@ def test_a_users_own_scores_stand_first_and_are_compared_with_all_others(hq, tmp
         )
     with (tmp_path / "groups.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows(
-            [("image", "group"), *((image, f"p{i % 30}") for i, image in enumerate(panel.images))]
+            [("image", "person"), *((image, f"p{i % 30}") for i, image in enumerate(panel.images))]
         )
     words = ("--ratings", hq.path, "--system", f"mean of all={tmp_path / 'own.csv'}", "--num-draws", 5)
     words = (*words, "--prompts", tmp_path / "prompts.csv", "--groups", tmp_path / "groups.csv")

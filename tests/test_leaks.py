@@ -238,14 +238,20 @@ def test_equal_lines_of_what_an_encoder_calls_strangers_are_no_copy():
     sets = [made_up("a", ["train"] * 60, [False] * 60), made_up("b", ["test"] * 40, [True] * 40)]
     pictures = rng.integers(0, 256, (100, 64, 64), dtype=np.uint8)
     features = rng.normal(size=(100, 8)).astype(np.float32)
-    pictures[60:62] = pictures[:2]  # saved anew
-    features[60], features[61] = features[0], -features[1]
+    pictures[60:63] = pictures[:3]  # saved anew
+    features[60], features[61], features[62] = features[0], -features[1], -features[2]
+    pictures[60:62] = np.clip(pictures[60:62] + rng.normal(0, 48, (2, 64, 64)), 0, 255).astype(np.uint8)
     names = [str(number) for number in range(100)]
     hashes = rng.integers(0, 2**63, (100, 2)).astype(np.uint64)
     prints = Prints(names, names, np.full((100, 2), 64), pictures, hashes, features)
     content = compare(sets, comparisons(sets), prints, EncoderSpec("embedded"), progress=False)
-    assert [pair["second"]["key"] for pair in content["pairs"]] == ["b0"]
+    threshold = content["calibration"]["threshold"]
+    assert {pair["second"]["key"]: pair["score"] < (1 + threshold) / 2 for pair in content["pairs"]} == {
+        "b0": True,
+        "b2": False,
+    }
     assert content["rejected"][0]["second"]["key"] == "b1"
+    assert content["rejected"][0]["score"] >= threshold
     assert content["rejected"][0]["feature_similarity"] < content["calibration"]["copy_features"]
 
 

@@ -56,7 +56,7 @@ def read_groups(
     """Return the attributes of a panel's images.
 
     Args:
-        source: CSV file with a column `image` and one per attribute, or the folder of a packed set with its facts.
+        source: CSV file with a column `image` and one per attribute, or a packed set (folder, `embedded:NAME`): its facts.
         images: the panel's [N].
         by: columns that are taken; by default all of a table that have at most 40 levels, of a packed set ethnicity,
             age and gender.
@@ -71,7 +71,9 @@ def read_groups(
         UsageError: no such column, or options that do not fit.
         DataError: names the line or image and what is wrong.
     """
-    path = Path(source)
+    from emonet_lightning.data.plan import locate  # a layer above
+
+    path = locate(str(source), None)
     facts = _of_packed(path, images, index_map) if path.is_dir() else image_columns(path, images, index_map)
     person = next((name for name in _PERSON if name in facts), None)
     cuts = _cuts(bins, facts)

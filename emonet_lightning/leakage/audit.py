@@ -45,7 +45,7 @@ DEFINITIONS = {
     "group in their own set, those with a copy there left out; 0.95 where too few images can tell",
     "hash distance": "differing bits of 64 of the perceptual hash (DCT), mirrored where the copy is",
     "feature similarity": "correlation of the frozen encoder's features, less the mean of all images; an unmirrored "
-    "copy has at least the median of nearest images of other groups",
+    "copy whose score lies nearer to the threshold than to 1 has at least the median of nearest images of other groups",
     "alike": "pairs whose features are nearer than those of 99 % of nearest images of other groups, and whose details "
     "do not agree: one pose or light, not one picture",
     "shared groups and prompts": "equal names on both sides; two sets may use one name for two persons, so these do "

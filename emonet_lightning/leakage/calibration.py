@@ -37,7 +37,8 @@ class Calibration(NamedTuple):
     min_features: float
     """Similarity of features from which on two images are compared."""
     copy_features: float | None
-    """Similarity of features below which an unmirrored pair is no copy; None where nothing can tell."""
+    """Similarity of features below which an unmirrored pair that scores only just above the threshold is no copy; None
+    where nothing can tell."""
     is_calibrated: bool
     sets: list[dict[str, Any]]
     """One of each set: name, num_images, median, quantile, num_above (the threshold), scores."""
@@ -68,7 +69,7 @@ def calibrate(
         drawn = np.sort(rng.choice(rows, min(MAX_IMAGES, len(rows)), replace=False))
         found, third, likeness = _nearest_scores(index, drawn, rows, _same(drawn, rows, groups, pixels), advance)
         beyond = float(np.quantile(third, 1 - FALSE_ALARM_RATE)) if len(third) else 1.0
-        is_none = found < _half_way(beyond)
+        is_none = found < half_way(beyond)
         others = found[is_none]
         can_tell = len(others) >= MIN_IMAGES and beyond < CERTAIN
         features += likeness[is_none].tolist() if index.features is not None else []
@@ -82,7 +83,7 @@ def calibrate(
             }
         )
     usable = [each["quantile"] for each in sets if each["quantile"] is not None]
-    threshold = max(LOWEST, _half_way(max(usable))) if usable else DEFAULT
+    threshold = max(LOWEST, half_way(max(usable))) if usable else DEFAULT
     for each in sets:
         each["num_above"] = int((np.array(each["scores"]) >= threshold).sum())
     enough = len(features) >= MIN_IMAGES
@@ -92,7 +93,8 @@ def calibrate(
     return Calibration(threshold, min_features, copy_features, bool(usable), sets)
 
 
-def _half_way(likeness: float) -> float:
+def half_way(likeness: float) -> float:
+    """Return what lies half way from a likeness to 1, that of a perfect copy."""
     return (1 + likeness) / 2
 
 

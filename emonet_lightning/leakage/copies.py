@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emonet_lightning.leakage.alignment import Alignment
-from emonet_lightning.leakage.calibration import Calibration
+from emonet_lightning.leakage.calibration import Calibration, half_way
 from emonet_lightning.leakage.candidates import Index, Pairs
 from emonet_lightning.leakage.image_sets import Comparison, ImageSet
 from emonet_lightning.leakage.prints import Prints
@@ -70,7 +70,7 @@ def sort_out(
         view = int(one.mirrored)
         distance = int(np.bitwise_count(index.hashes[first, view] ^ index.hashes[second, 0]))
         features = None if index.features is None else float(index.features[first] @ index.features[second])
-        floor = None if one.mirrored else calibration.copy_features
+        floor = None if one.mirrored or one.score >= half_way(calibration.threshold) else calibration.copy_features
         stranger = features is not None and floor is not None and features < floor
         is_copy = (a, b) in equal or (one.score >= calibration.threshold and not stranger)
         pair = Pair(first, second, _kind(prints, first, second, one, (a, b) in equal), one, distance, features)

@@ -15,7 +15,7 @@ def image_facts(
 
     Args:
         path: CSV file with a row per image; further images in it do not matter.
-        column: name of the column.
+        column: name of the column; for `group`, `person` will do.
         images: found by name, else without folder and extension, else by row number.
         index_map: file name -> row number.
 
@@ -24,6 +24,8 @@ def image_facts(
         DataError: an image without the fact, or named twice.
     """
     table = read_table(Path(path))
+    if column == "group" and column not in table.header and "person" in table.header:
+        column = "person"
     value = find_column(table, column, {column: column})
     assert value is not None
     found = []

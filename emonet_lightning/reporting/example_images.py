@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from emonet_lightning.data.plan import locate
 from emonet_lightning.decoding import decode_image
 from emonet_lightning.errors import DataError, MissingInputError
 from emonet_lightning.image_files import SUFFIXES
@@ -19,7 +20,7 @@ class ImageFinder:
     """Finds images.
 
     Args:
-        source: folder, searched with all folders in it, or packed set.
+        source: folder, searched with all folders in it, packed set, or `embedded:NAME`.
 
     Raises:
         MissingInputError: no such folder.
@@ -27,7 +28,7 @@ class ImageFinder:
     """
 
     def __init__(self, source: Path | str) -> None:
-        self.path = Path(source)
+        self.path = locate(str(source), None)
         if not self.path.is_dir():
             raise MissingInputError(f"{source}: no such folder of images")
         self.packed = PackedSet.open(self.path) if is_packed(self.path) else None

@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from emonet_lightning.io import atomic_write
+from emonet_lightning.leakage.calibration import half_way
 from emonet_lightning.leakage.image_sets import ImageSet
 from emonet_lightning.reporting.agreement_reading import RESPONSIBLE_USE
 from emonet_lightning.reporting.markdown import literal, number, table
@@ -70,7 +71,7 @@ def verdict(content: Mapping[str, Any]) -> str:
 
 def _doubtful(content: Mapping[str, Any]) -> str:
     """Say how many copies score nearer to the threshold than to a perfect copy: images merely alike get there, too."""
-    middle = (1 + content["calibration"]["threshold"]) / 2
+    middle = half_way(content["calibration"]["threshold"])
     count = sum(pair["across_test_boundary"] and pair["score"] < middle for pair in content["pairs"])
     return f" {count} of them only just: look at these, they may be two pictures that are alike." if count else ""
 

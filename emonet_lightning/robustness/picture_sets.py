@@ -13,9 +13,10 @@ from emonet_lightning.data.plan import locate
 from emonet_lightning.decoding import decode_image
 from emonet_lightning.errors import DataError
 from emonet_lightning.evaluation.columns import mean_rating
-from emonet_lightning.image_inputs import find_images, is_packed
+from emonet_lightning.image_inputs import find_images
 from emonet_lightning.io import fingerprint, read_bytes
 from emonet_lightning.packing.packed import PackedSet
+from emonet_lightning.packing.packed_source import is_packed
 from emonet_lightning.ratings.image_facts import image_facts
 from emonet_lightning.ratings.index_map import ImageNames
 from emonet_lightning.ratings.panel_files import read_panel
