@@ -56,7 +56,7 @@ def read_groups(
     """Return the attributes of a panel's images.
 
     Args:
-        source: CSV file with a column `image` and one per attribute, or a packed set (folder, `embedded:NAME`): its facts.
+        source: CSV file with a column `image` and one per attribute, or a packed set, `embedded:NAME` too: its facts.
         images: the panel's [N].
         by: columns that are taken; by default all of a table that have at most 40 levels, of a packed set ethnicity,
             age and gender.
