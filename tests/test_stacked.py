@@ -177,7 +177,7 @@ def test_dropout_has_its_own_rate_in_each_configuration(dense, tmp_path):
 
 def test_configurations_that_are_too_large_for_one_step_take_turns_in_it(dense, tmp_path, monkeypatch):
     """Then each draws what its own fit would: equal to the last bit, dropout included."""
-    monkeypatch.setattr(stacked_steps, "MAX_UNITS", 0)
+    monkeypatch.setattr(stacked_steps, "MAX_UNITS_ON_CPU", 0)
     words = [*dense, "--model.dropout=0.5"]
     points = [{"model.loss": "mae"}, {"model.dropout": 0.2, "model.widths": [6], "best_heads.patience": 1}]
     for result in train_stacked(words, points, [tmp_path / str(number) for number in range(2)]):
