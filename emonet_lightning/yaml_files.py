@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NoReturn
 
 import yaml
 
-from emonet_lightning.errors import DataError, MissingInputError
+from emonet_lightning.errors import DataError, MissingInputError, nearest
 from emonet_lightning.io import read_bytes
 
 MAX_BYTES = 1_000_000
@@ -214,3 +214,17 @@ def _reason(error: yaml.YAMLError, text: str) -> str:
         return f"a tab at byte {offset}, line {text.count(chr(10), 0, found.end()) + 1}; indent with spaces"
     parts = (getattr(error, "context", None), getattr(error, "problem", None))
     return " ".join(" ".join(filter(None, parts)).split())[:200] or type(error).__name__
+
+
+def mapping_of(where: str, content: Any, known: set[str] | None = None) -> dict[Any, Any]:
+    """Return what was parsed if it is a mapping, with no other keys than the known ones.
+
+    Raises:
+        DataError: it is none, or has another key; names it.
+    """
+    if not isinstance(content, dict):
+        raise DataError(f"{where}: a mapping (key: value) is needed, not {type(content).__name__}")
+    for key in content:
+        if known is not None and key not in known:
+            raise DataError(f"{where}: unknown key '{key}'; {nearest(str(key), known)}")
+    return content

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from emonet_lightning.errors import DataError, MissingInputError, nearest
 from emonet_lightning.io import fingerprint
 from emonet_lightning.taxonomy import Taxonomy
-from emonet_lightning.yaml_files import parse_yaml, read_yaml
+from emonet_lightning.yaml_files import mapping_of, parse_yaml, read_yaml
 
 _FOLDER = resources.files("emonet_lightning") / "taxonomies" / "maps"
 _KEYS = {"name", "source", "classes", "cutoff_factor", "emotions", "label"}
@@ -65,20 +65,20 @@ class ClassMap:
 
     @classmethod
     def _from_content(cls, where: str, content: Any, taxonomy: Taxonomy) -> "ClassMap":
-        content = _mapping(where, content, _KEYS)
+        content = mapping_of(where, content, _KEYS)
         classes = content.get("classes")
         if not isinstance(classes, list) or len({_key(name) for name in classes}) != len(classes) or len(classes) < 2:
             raise DataError(f"{where}: 'classes' must be a list of at least two different names")
         names = [str(name) for name in classes]
         spellings = {_key(name): number for number, name in enumerate(names)}
-        label = _mapping(f"{where}, label", content.get("label") or {}, _LABEL_KEYS)
+        label = mapping_of(f"{where}, label", content.get("label") or {}, _LABEL_KEYS)
         for kind in ("numbers", "aliases"):
             for spelling, name in (label.get(kind) or {}).items():
                 number = _class(name, names, f"{where}, label, {kind} {spelling}")
                 if spellings.setdefault(_key(spelling), number) != number:
                     raise DataError(f"{where}, label, {kind}: '{spelling}' already stands for another class; remove it")
         heads: dict[int, int] = {}
-        for emotion, name in _mapping(f"{where}, emotions", content.get("emotions")).items():
+        for emotion, name in mapping_of(f"{where}, emotions", content.get("emotions")).items():
             column = taxonomy.index(str(emotion), where)
             if column in heads:
                 raise DataError(f"{where}: '{taxonomy.slugs[column]}' is mapped twice; keep one line")
@@ -157,15 +157,6 @@ def _key(name: object) -> str:
     if isinstance(name, float) and name.is_integer():
         name = int(name)
     return str(name).strip().casefold()
-
-
-def _mapping(where: str, content: Any, known: set[str] | None = None) -> dict[Any, Any]:
-    if not isinstance(content, dict):
-        raise DataError(f"{where}: a mapping (key: value) is needed, not {type(content).__name__}")
-    for key in content:
-        if known is not None and key not in known:
-            raise DataError(f"{where}: unknown key '{key}'; {nearest(str(key), known)}")
-    return content
 
 
 def _class(name: object, names: list[str], where: str) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from emonet_lightning.errors import DataError, MissingInputError, nearest
 from emonet_lightning.face_sets.layouts import Layout, PatternLayout, TableLayout
 from emonet_lightning.io import fingerprint, sha256_file
-from emonet_lightning.yaml_files import parse_yaml, read_yaml
+from emonet_lightning.yaml_files import mapping_of, parse_yaml, read_yaml
 
 _FOLDER = resources.files("emonet_lightning") / "face_sets" / "shipped"
 _KEYS = {"name", "source", "expects", "map", "layouts", "classes", "groups", "only"}
@@ -108,14 +108,14 @@ class FaceSet:
 
     @classmethod
     def _from_content(cls, where: str, content: Any) -> "FaceSet":
-        content = _mapping(where, content, _KEYS)
+        content = mapping_of(where, content, _KEYS)
         layouts = content.get("layouts")
         if not isinstance(layouts, list) or not layouts:
             raise DataError(f"{where}: 'layouts' must list at least one layout, with 'pattern' or 'table'")
-        classes = _mapping(f"{where}, classes", content.get("classes") or {})
+        classes = mapping_of(f"{where}, classes", content.get("classes") or {})
         groups = {
             str(name): _group(f"{where}, groups, {name}", str(name), entry or {})
-            for name, entry in _mapping(f"{where}, groups", content.get("groups") or {}).items()
+            for name, entry in mapping_of(f"{where}, groups", content.get("groups") or {}).items()
         }
         return cls(
             name=str(content.get("name", where)),
@@ -125,7 +125,7 @@ class FaceSet:
             layouts=tuple(_layout(f"{where}, layout {n}", entry) for n, entry in enumerate(layouts, 1)),
             classes={spelling(key): None if name is None else str(name) for key, name in classes.items()},
             groups=groups,
-            only={str(key): _words(value) for key, value in _mapping(where, content.get("only") or {}).items()},
+            only={str(key): _words(value) for key, value in mapping_of(where, content.get("only") or {}).items()},
             digest=fingerprint(repr(content)),
         )
 
@@ -139,7 +139,7 @@ def _layout(where: str, content: Any) -> Layout:
     if not isinstance(content, dict) or not {"pattern", "table"} & content.keys():
         raise DataError(f"{where}: a mapping with 'pattern' or 'table' is needed")
     is_table = "table" in content
-    content = _mapping(where, content, _TABLE_KEYS if is_table else _PATTERN_KEYS)
+    content = mapping_of(where, content, _TABLE_KEYS if is_table else _PATTERN_KEYS)
     pattern = None if content.get("pattern") is None else _pattern(where, str(content["pattern"]))
     if not is_table:
         assert pattern is not None
@@ -147,7 +147,7 @@ def _layout(where: str, content: Any) -> Layout:
         if label_file is None and "class" not in pattern.groupindex:
             raise DataError(f"{where}: the pattern needs a group (?P<class>...), or 'label_file' the class")
         return PatternLayout(pattern, None if label_file is None else str(label_file))
-    columns = {str(key): str(name) for key, name in _mapping(where, content.get("columns") or {}).items()}
+    columns = {str(key): str(name) for key, name in mapping_of(where, content.get("columns") or {}).items()}
     for key in columns:
         if key not in _GIVEN:
             raise DataError(f"{where}, columns: unknown key '{key}'; {nearest(key, _GIVEN)}")
@@ -169,11 +169,11 @@ def _pattern(where: str, text: str) -> re.Pattern[str]:
 
 
 def _group(where: str, name: str, content: Any) -> Group:
-    content = _mapping(where, content, _GROUP_KEYS)
+    content = mapping_of(where, content, _GROUP_KEYS)
     bins = content.get("bins") or []
     if not isinstance(bins, list) or {type(bound) for bound in bins} - {int, float} or sorted(set(bins)) != bins:
         raise DataError(f"{where}: 'bins' must be rising numbers, such as [30, 50]")
-    values = _mapping(f"{where}, values", content.get("values") or {})
+    values = mapping_of(f"{where}, values", content.get("values") or {})
     return Group(
         str(content.get("column", name)),
         {str(key): str(value) for key, value in values.items()},
@@ -183,12 +183,3 @@ def _group(where: str, name: str, content: Any) -> Group:
 
 def _words(value: Any) -> tuple[str, ...]:
     return tuple(str(word) for word in (value if isinstance(value, list) else [value]))
-
-
-def _mapping(where: str, content: Any, known: set[str] | None = None) -> dict[Any, Any]:
-    if not isinstance(content, dict):
-        raise DataError(f"{where}: a mapping (key: value) is needed, not {type(content).__name__}")
-    for key in content:
-        if known is not None and key not in known:
-            raise DataError(f"{where}: unknown key '{key}'; {nearest(str(key), known)}")
-    return content

@@ -110,9 +110,9 @@ def _take(images: ImageSet, row: int, transform: EvalTransform | None) -> _Print
     digest.update(np.ascontiguousarray(pixels).data)
     picture = small_picture(pixels)
     height, width = pixels.shape[:2]
-    hashes = tuple(int(str(imagehash.phash(Image.fromarray(view))), 16) for view in (picture, picture[:, ::-1]))
+    seen, mirrored = (int(str(imagehash.phash(Image.fromarray(view))), 16) for view in (picture, picture[:, ::-1]))
     inputs = None if transform is None else transform(pixels if pixels.flags.writeable else pixels.copy())
-    return _Print(sha256_bytes(content), digest.hexdigest(), (height, width), picture, hashes, inputs)  # type: ignore[arg-type]
+    return _Print(sha256_bytes(content), digest.hexdigest(), (height, width), picture, (seen, mirrored), inputs)
 
 
 def small_picture(pixels: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Pictures of several generators with their features: styles of the renderer, or pictures that somebody has."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +87,7 @@ def given_pictures(
 
     def decoded() -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
         for name, source in chosen:
-            yield name, lambda name=name, source=source: pixels_of(name, source)  # type: ignore[misc]
+            yield name, partial(pixels_of, name, source)
 
     with progress_bar("encode", len(rows), "pictures", progress) as advance:
         of = [pictures_digest(), pictures.digest, rows.tolist()]

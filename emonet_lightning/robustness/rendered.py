@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import cv2
@@ -120,7 +120,7 @@ class Faces:
             small = cv2.resize(drawn[0], (side, side), interpolation=cv2.INTER_AREA)
             return encode_jpeg(small, params.scene.jpeg_quality)
 
-        return [lambda level=level: make(level) for level in factor.levels]  # type: ignore[misc]
+        return [partial(make, level) for level in factor.levels]
 
     def _draw(self, row: int) -> tuple[Face, np.ndarray]:
         person_number, column = self.persons[row], row % len(self.slugs)
